@@ -1,0 +1,156 @@
+// Package pipe joins two streams: it holds the only copy loop of the program,
+// and so the only place that decides what half-close, a reset and a count mean.
+// It dials nothing and knows no protocol.
+//
+// Invariants, each with a test:
+//
+//  1. Every byte read is written, in order, or the stream ends with an error on
+//     both sides; never with a clean end.
+//  2. EOF in one direction ends that direction only.
+//  3. A reader that stalls stops its own stream; what is held for it is one buffer.
+//  4. An idle stream holds no large buffer.
+package pipe
+
+import (
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+// lingerTimeout bounds how long a stream whose far end stopped taking bytes may
+// take to read the answer that was already on its way.
+const lingerTimeout = time.Second
+
+// Meter counts the bytes of the streams that share it, as they are written.
+type Meter struct {
+	In  atomic.Int64 // from a to b
+	Out atomic.Int64 // from b to a
+}
+
+// Join copies from a to b and from b to a until both directions have ended, and
+// closes both. An EOF is passed on by CloseWrite, so that the other direction
+// goes on. Join returns nil after two EOFs. After any error both streams are
+// reset, so that neither peer takes what it got for the whole. m may be nil.
+//
+// When b takes no more bytes, what b has still to say is delivered to a before
+// a is reset (and the other way round): a server may answer and close without
+// reading all of a request.
+//
+// Closing a stream from outside ends Join.
+func Join(a, b Conn, m *Meter) error {
+	if m == nil {
+		m = new(Meter)
+	}
+	done := make(chan error, 1)
+	go func() { done <- oneWay(b, a, &m.In) }()
+	out := oneWay(a, b, &m.Out)
+	in := <-done
+	if in == nil && out == nil {
+		return errors.Join(closeError(a.Close()), closeError(b.Close()))
+	}
+	// One side stopped taking bytes, but all that it had to say was delivered.
+	switch {
+	case in != nil && out == nil:
+		linger(a)
+	case out != nil && in == nil:
+		linger(b)
+	}
+	Reset(a)
+	Reset(b)
+	return errors.Join(in, out)
+}
+
+// closeError drops what Close says of a stream that has already ended both
+// ways: the peer may have closed it before us.
+func closeError(err error) error {
+	if isEnd(err) {
+		return nil
+	}
+	return err
+}
+
+// oneWay copies from src to dst until src ends, and passes the end on.
+func oneWay(dst, src Conn, n *atomic.Int64) error {
+	err := copyStream(dst, src, n)
+	var write *writeError
+	switch {
+	case err == nil:
+		if err = dst.CloseWrite(); err == nil || isEnd(err) {
+			// The peer may have closed the whole stream already. What it
+			// had to say is in the other direction.
+			return nil
+		}
+		return err
+	case errors.As(err, &write):
+		// dst is gone and so the other direction ends by itself. Until then
+		// src stays open, or the answer on its way to it would be lost.
+		return err
+	}
+	// The source broke: what dst got is not the whole, and it must know.
+	Reset(dst)
+	Reset(src)
+	return err
+}
+
+// Finish closes a stream so that what was just written to it arrives, even
+// when the peer has sent more than was read. It may take a second.
+func Finish(c Conn) {
+	if c.CloseWrite() == nil {
+		linger(c)
+	}
+	_ = c.Close()
+}
+
+// writeError marks an error of the destination.
+type writeError struct{ error }
+
+func (e *writeError) Unwrap() error { return e.error }
+
+// linger takes in and drops what c still sends, for a short time, because
+// closing a TCP connection with unread bytes destroys what was just written to it.
+func linger(c Conn) {
+	cut := time.AfterFunc(lingerTimeout, func() { Reset(c) })
+	defer cut.Stop()
+	buf := takeBuffer()
+	defer giveBuffer(buf)
+	for {
+		if _, err := c.Read(buf[:]); err != nil {
+			return
+		}
+	}
+}
+
+// copyStream returns nil at src's EOF, a *writeError when dst failed and src's error else.
+func copyStream(dst, src Conn, n *atomic.Int64) error {
+	r := newReader(src)
+	defer r.release()
+	for {
+		chunk, err := r.next()
+		if len(chunk) > 0 {
+			w, werr := dst.Write(chunk)
+			n.Add(int64(w))
+			if werr == nil && w < len(chunk) {
+				werr = io.ErrShortWrite
+			}
+			if werr != nil {
+				return &writeError{werr}
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Reset ends a stream so that its peer sees an error and not an end, as far as
+// the stream can carry that: a TCP connection sends RST.
+func Reset(c Conn) {
+	if l, ok := c.(interface{ SetLinger(sec int) error }); ok {
+		_ = l.SetLinger(0) // a socket that is gone already needs no RST
+	}
+	_ = c.Close()
+}
