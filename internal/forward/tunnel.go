@@ -1,0 +1,385 @@
+package forward
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/adit-tunnel/adit/api"
+	"github.com/adit-tunnel/adit/internal/sshsite"
+)
+
+// answerTimeout bounds a whole start or replacement, waiting for other
+// operations included, so that its answer comes within 8 s.
+const answerTimeout = startTimeout + 500*time.Millisecond
+
+// Tunnel is one forward over all its runs. Its methods but Status are called
+// inside Do.
+type Tunnel struct {
+	sup *Supervisor
+	id  string
+	op  chan struct{} // taken by the operation under way
+
+	mu       sync.Mutex // guards below
+	run      *run       // nil: it does not run
+	idle     Status     // shown while run is nil
+	wanted   bool
+	starting *starting
+}
+
+func (t *Tunnel) lock(ctx context.Context) error {
+	select {
+	case t.op <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return explain(context.Cause(ctx))
+	}
+}
+
+func (t *Tunnel) unlock() { <-t.op }
+
+// Status is the tunnel's status now.
+func (t *Tunnel) Status() Status {
+	t.mu.Lock()
+	r, idle := t.run, t.idle
+	t.mu.Unlock()
+	if r == nil {
+		return idle
+	}
+	return r.status()
+}
+
+// Wanted reports whether the tunnel shall run: it is active, starting in the
+// background, reconnecting or failed.
+func (t *Tunnel) Wanted() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.wanted
+}
+
+// current returns the run, or nil.
+func (t *Tunnel) current() *run {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.run
+}
+
+// runStart is the goroutine of one Start.
+func (t *Tunnel) runStart(ctx context.Context, try *starting, load func(context.Context) (Spec, error), commit func(Status) error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	defer try.cancel(nil)
+	try.err = t.start(ctx, load, commit)
+	t.mu.Lock()
+	t.starting = nil
+	t.mu.Unlock()
+	close(try.done)
+}
+
+func (t *Tunnel) start(ctx context.Context, load func(context.Context) (Spec, error), commit func(Status) error) error {
+	if err := t.lock(ctx); err != nil {
+		return err
+	}
+	defer t.unlock()
+	if r := t.current(); r != nil {
+		return t.again(ctx, r, commit)
+	}
+	spec, err := load(ctx)
+	if err == nil {
+		err = t.sup.permitted(ctx, &spec)
+	}
+	if err == nil {
+		err = t.firstRun(ctx, spec, commit)
+	}
+	if err != nil && t.current() == nil {
+		state := Inactive
+		if t.Wanted() {
+			state = Failed
+		}
+		t.rest(state, err)
+	}
+	return err
+}
+
+// again is a start of what runs already: it makes a try happen now.
+func (t *Tunnel) again(ctx context.Context, r *run, commit func(Status) error) error {
+	if r.status().State == Active {
+		return nil
+	}
+	if err := r.await(ctx); err != nil {
+		return explain(err)
+	}
+	return commit(r.status())
+}
+
+// firstRun runs spec and returns when traffic flows and that is recorded.
+func (t *Tunnel) firstRun(ctx context.Context, spec Spec, commit func(Status) error) error {
+	wanted := t.Wanted() // it is Failed for want of a spec
+	r := t.sup.newRun(spec)
+	r.trial = !wanted
+	t.launch(r)
+	err := r.await(ctx)
+	if err == nil {
+		err = commit(r.status())
+	}
+	err = explain(err)
+	if err != nil && !wanted {
+		t.halt()
+		return err
+	}
+	t.setWanted(true)
+	return err
+}
+
+func (t *Tunnel) launch(r *run) {
+	t.mu.Lock()
+	t.run = r
+	t.mu.Unlock()
+	t.sup.running.Go(r.drive)
+}
+
+func (t *Tunnel) setWanted(wanted bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wanted = wanted
+}
+
+// halt ends the run, if there is one. The tunnel is shown as Inactive from the
+// beginning of it: nothing new is taken.
+func (t *Tunnel) halt() {
+	t.mu.Lock()
+	r := t.run
+	t.run = nil
+	t.idle = Status{State: Inactive, Since: time.Now()}
+	t.mu.Unlock()
+	if r != nil {
+		r.end()
+	}
+}
+
+// rest leaves the tunnel without a run, and says why.
+func (t *Tunnel) rest(state State, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	since := t.idle.Since
+	if t.idle.State != state || since.IsZero() {
+		since = time.Now()
+	}
+	t.idle = Status{State: state, Since: since}
+	if codeOf(err) != api.CodeStopped {
+		t.idle.LastError = failureOf(err)
+	}
+}
+
+// Stop closes listener and connections and returns when they are gone. The
+// state becomes Inactive. Idempotent.
+func (t *Tunnel) Stop() {
+	t.setWanted(false)
+	if t.current() != nil || t.Status().State != Inactive {
+		t.halt()
+	}
+}
+
+// Forget is Stop, and drops what is remembered of the forward (its last error).
+func (t *Tunnel) Forget() {
+	t.Stop()
+	t.sup.mu.Lock()
+	defer t.sup.mu.Unlock()
+	delete(t.sup.tunnels, t.id)
+}
+
+// Fail ends the run and leaves the tunnel Failed with err: it is wanted, but
+// there is no spec to run it with.
+func (t *Tunnel) Fail(err *api.Error) {
+	t.halt()
+	t.setWanted(true)
+	t.rest(Failed, err)
+}
+
+// Restart makes the tunnel run with spec, in the background, as after a boot:
+// it goes through Starting to Active, Reconnecting or Failed. With a spec that
+// runs the same as that of a tunnel that is Active it does nothing; otherwise a
+// try follows at once.
+func (t *Tunnel) Restart(spec Spec) {
+	old := t.current()
+	if old != nil && old.spec.runsLike(&spec) {
+		if old.status().State != Active {
+			old.line.tryNow()
+			old.nudge()
+		}
+		return
+	}
+	patient := old == nil || old.spec.Listen == spec.Listen && old.spec.Server.Address == spec.Server.Address
+	t.halt()
+	t.setWanted(true)
+	r := t.sup.newRun(spec)
+	r.patient = patient
+	r.line.tryNow()
+	t.launch(r)
+}
+
+// Replace moves an Active tunnel to a new spec and returns when the new one
+// runs, within 8 seconds. If it cannot, the old one goes on (or comes back) and
+// the error (*api.Error) says why; if the old one cannot come back either, the
+// tunnel is Failed and the error says both. With a spec that runs the same it
+// does nothing.
+func (t *Tunnel) Replace(ctx context.Context, spec Spec) error {
+	old := t.current()
+	if old == nil {
+		return &api.Error{Code: api.CodeStopped, Message: "the forward does not run"}
+	}
+	if old.spec.runsLike(&spec) {
+		return nil
+	}
+	if err := t.sup.permitted(ctx, &spec); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	next := t.sup.newRun(spec)
+	next.trial, next.adopts = true, old
+	t.sup.running.Go(next.drive)
+	err := next.await(ctx)
+	yielded := false
+	if competes(err, old, next) && old.yield(ctx) {
+		yielded = true
+		err = next.await(ctx)
+	}
+	if err == nil {
+		t.adopt(old, next)
+		return nil
+	}
+	next.end()
+	if yielded {
+		return t.comeBack(old, explain(err))
+	}
+	return explain(err)
+}
+
+// competes reports whether next could not listen because, it may be, of old.
+func competes(err error, old, next *run) bool {
+	switch codeOf(err) {
+	case api.CodeListenInUse, api.CodeRemoteListenRefused:
+		_, port, err := splitPort(next.spec.Listen)
+		return err == nil && old.spec.listensHere() == next.spec.listensHere() && int(port) == old.status().BoundPort
+	}
+	return false
+}
+
+// adopt puts next in old's place. A door that both have changes hands without closing.
+func (t *Tunnel) adopt(old, next *run) {
+	old.cancel()
+	<-old.done
+	if d := next.currentDoor(); d != nil {
+		d.owner.Store(next)
+		old.mu.Lock()
+		if old.door == d {
+			old.door = nil
+		}
+		old.mu.Unlock()
+	}
+	next.mu.Lock()
+	next.adopts = nil
+	next.mu.Unlock()
+	t.mu.Lock()
+	t.run = next
+	t.mu.Unlock()
+	old.end()
+}
+
+// comeBack lets old listen again after its successor failed with err.
+func (t *Tunnel) comeBack(old *run, err error) error {
+	old.mu.Lock()
+	old.yielding = false
+	old.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.sup.ctx, time.Second)
+	defer cancel()
+	back := explain(old.await(ctx))
+	if back == nil {
+		return err
+	}
+	f := failureOf(err)
+	return &api.Error{Code: f.Code, Hint: f.Hint, Err: err,
+		Message: fmt.Sprintf("%s; and the old values could not be restored: %s", f.Message, failureOf(back).Message)}
+}
+
+// yield makes the run close its door, and reports whether it did in time.
+func (r *run) yield(ctx context.Context) bool {
+	r.mu.Lock()
+	r.yielding = true
+	r.mu.Unlock()
+	r.nudge()
+	for {
+		r.mu.Lock()
+		open, changed := r.door != nil, r.changed
+		r.mu.Unlock()
+		if !open {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// inherited returns the predecessor's door when it stands where this run listens.
+func (r *run) inherited(conn *sshsite.Conn) *door {
+	r.mu.Lock()
+	old := r.adopts
+	r.mu.Unlock()
+	if old == nil || old.spec.Type != r.spec.Type && !(old.spec.listensHere() && r.spec.listensHere()) || old.spec.Listen != r.spec.Listen {
+		return nil
+	}
+	d := old.currentDoor()
+	if d == nil || d.conn != nil && d.conn != conn {
+		return nil
+	}
+	return d
+}
+
+// holdsPort reports whether the tunnel listens on a port of this machine, and its name.
+func (t *Tunnel) holdsPort(port int) (name string, held bool) {
+	r := t.current()
+	if r == nil {
+		return "", false
+	}
+	st := r.status()
+	return r.spec.Name, r.spec.listensHere() && st.BoundPort == port
+}
+
+// drain lets what is open end by itself until ctx ends, and ends the run.
+func (t *Tunnel) drain(ctx context.Context) {
+	if t.lock(ctx) == nil {
+		defer t.unlock()
+	}
+	r := t.current()
+	if r == nil {
+		return
+	}
+	r.retire()
+	for over := false; !over; {
+		r.mu.Lock()
+		open, changed := len(r.sessions), r.changed
+		r.mu.Unlock()
+		if open == 0 {
+			break
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			over = true
+		}
+	}
+	r.end()
+}
+
+// retire closes the door for good; what is open goes on.
+func (r *run) retire() {
+	r.mu.Lock()
+	r.ended, r.yielding = true, true
+	r.mu.Unlock()
+	r.nudge()
+}
