@@ -1,0 +1,139 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/adit-tunnel/adit/api"
+	"github.com/adit-tunnel/adit/internal/store"
+)
+
+const sshPort = 22
+
+// route is how a forward gets to its SSH server, as far as rows tell it: no
+// secret has been opened yet.
+type route struct {
+	address  string // host:port
+	username string
+	policy   string        // host key policy of the row, empty for the operator's
+	server   *store.Server // nil for a manual forward
+	key      *store.Key    // nil when no key row is used
+	password bool          // log in with the server's or forward's own password
+	content  bool          // log in with the forward's own key
+}
+
+// routeOf resolves the SSH server of a forward. server and key are the rows
+// that the forward and that server name, nil when there are none. Its error
+// says what a start lacks.
+func routeOf(f *store.Forward, server *store.Server, key *store.Key) (route, *api.Error) {
+	switch {
+	case f.ServerRef != "" && server == nil:
+		return route{}, &api.Error{
+			Code:    api.CodeServerMissing,
+			Message: fmt.Sprintf("The server %s of port forward %q is not there any more", shorten(f.ServerRef), f.Name),
+			Hint:    "set serverId again, or to null and serverAddress",
+		}
+	case server != nil:
+		return serverRoute(server, key)
+	case f.ServerAddress == "":
+		return route{}, &api.Error{
+			Code: api.CodeServerMissing, Message: fmt.Sprintf("Port forward %q names no SSH server", f.Name), Hint: "set serverId or serverAddress",
+		}
+	}
+	return manualRoute(f)
+}
+
+func serverRoute(s *store.Server, key *store.Key) (route, *api.Error) {
+	label := fmt.Sprintf("Server %q", s.Name)
+	r := route{address: addressOf(s), username: s.Username, policy: s.HostKeyPolicy, server: s}
+	if s.Username == "" {
+		return r, usernameMissing(label)
+	}
+	if s.AuthType == api.AuthPassword {
+		if len(s.Password) == 0 {
+			return r, credentialsMissing(label, "set its password")
+		}
+		r.password = true
+		return r, nil
+	}
+	switch {
+	case key == nil:
+		return r, credentialsMissing(label, "set its keyId to a key that is there")
+	case key.Type == api.KeyTypePassword && len(key.Passphrase) == 0:
+		return r, credentialsMissing(fmt.Sprintf("Key %q", key.Name), "set its passphrase, which is the password to log in with")
+	case key.Type != api.KeyTypePassword && len(key.PrivateKey) == 0:
+		return r, credentialsMissing(fmt.Sprintf("Key %q", key.Name), "set its privateKey")
+	}
+	r.key = key
+	return r, nil
+}
+
+func manualRoute(f *store.Forward) (route, *api.Error) {
+	label := fmt.Sprintf("Port forward %q", f.Name)
+	address, err := dialled(f.ServerAddress)
+	r := route{address: address, username: f.Username, policy: f.HostKeyPolicy}
+	if err != nil {
+		return r, &api.Error{Code: api.CodeServerMissing, Message: label + ": " + serverAddressProblem, Err: err}
+	}
+	if f.Username == "" {
+		return r, usernameMissing(label)
+	}
+	hasPassword, hasKey := len(f.Password) > 0, len(f.KeyContent) > 0
+	switch f.AuthType {
+	case api.AuthPassword:
+		r.password = hasPassword
+	case "": // what is given decides
+		r.password, r.content = hasPassword, hasKey
+	default:
+		r.content = hasKey
+	}
+	readsPath := f.KeyPath != "" && f.AuthType != api.AuthPassword && f.AuthType != api.AuthKeySelect
+	switch {
+	case r.password || r.content:
+		return r, nil
+	case readsPath:
+		return r, &api.Error{
+			Code:    api.CodeKeyPathDenied,
+			Message: label + " names a key file, and this server reads none",
+			Hint:    "give the key itself as keyContent, or make it a key row and use serverId",
+		}
+	case f.AuthType == api.AuthPassword:
+		return r, credentialsMissing(label, "set its password")
+	}
+	return r, credentialsMissing(label, "set its password or keyContent")
+}
+
+func usernameMissing(label string) *api.Error {
+	return &api.Error{Code: api.CodeUsernameMissing, Message: label + " has no user name to log in with", Hint: "set its username"}
+}
+
+func credentialsMissing(label, hint string) *api.Error {
+	return &api.Error{Code: api.CodeCredentialsMissing, Message: label + " has nothing to log in with", Hint: hint}
+}
+
+const serverAddressProblem = "serverAddress must be host, host:port or [v6]:port"
+
+// dialled reads serverAddress: host, host:port, [v6]:port or a bare v6.
+func dialled(address string) (string, error) {
+	host, port := address, sshPort
+	switch {
+	case strings.HasPrefix(address, "[") && strings.HasSuffix(address, "]"):
+		host = address[1 : len(address)-1]
+	case strings.HasPrefix(address, "["), strings.Count(address, ":") == 1:
+		h, p, err := net.SplitHostPort(address)
+		if err != nil {
+			return "", err
+		}
+		n, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || n == 0 {
+			return "", fmt.Errorf("port %q is not 1 to 65535", p)
+		}
+		host, port = h, int(n)
+	}
+	if host == "" {
+		return "", fmt.Errorf("no host")
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port)), nil
+}

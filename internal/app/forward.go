@@ -1,0 +1,246 @@
+package app
+
+import (
+	"context"
+	"reflect"
+
+	"github.com/adit-tunnel/adit/api"
+	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/forward"
+	"github.com/adit-tunnel/adit/internal/store"
+)
+
+// Forwards lists the forwards of the namespace, newest first. status is
+// api.StatusActive, api.StatusInactive or empty for both.
+func (a *App) Forwards(ctx context.Context, who access.Actor, namespace, status string) ([]api.Forward, error) {
+	scope, err := scopeOf(who, namespace, access.List)
+	if err != nil {
+		return nil, err
+	}
+	shown := []api.Forward{}
+	return shown, a.Store.Read(ctx, func(r *store.Reader) error {
+		list, err := r.Forwards(ctx, scope, store.Page{})
+		if err != nil {
+			return err
+		}
+		rows := newRows(r)
+		if err := rows.preload(ctx, scope); err != nil {
+			return err
+		}
+		for i := range list {
+			f, err := a.toForward(ctx, rows, &list[i])
+			if err != nil {
+				return err
+			}
+			if status == "" || f.Status == status {
+				shown = append(shown, f)
+			}
+		}
+		return nil
+	})
+}
+
+// Forward reads one forward.
+func (a *App) Forward(ctx context.Context, who access.Actor, id string) (shown api.Forward, err error) {
+	err = a.Store.Read(ctx, func(r *store.Reader) error {
+		f, err := forwards.load(ctx, r, who, id, access.Read)
+		if err != nil {
+			return err
+		}
+		shown, err = a.toForward(ctx, newRows(r), &f)
+		return err
+	})
+	return shown, err
+}
+
+// ForwardStatus says what one forward is doing now.
+func (a *App) ForwardStatus(ctx context.Context, who access.Actor, id string) (shown api.ForwardStatus, err error) {
+	err = a.Store.Read(ctx, func(r *store.Reader) error {
+		f, err := forwards.load(ctx, r, who, id, access.Read)
+		if err != nil {
+			return err
+		}
+		shown, err = a.toForwardStatus(ctx, newRows(r), &f)
+		return err
+	})
+	return shown, err
+}
+
+// CreateForward adds a forward to the namespace. It may lack what a start needs.
+func (a *App) CreateForward(ctx context.Context, who access.Actor, namespace string, in api.ForwardInput) (shown api.Forward, err error) {
+	scope, err := scopeOf(who, namespace, access.Create)
+	if err != nil {
+		return shown, err
+	}
+	row, err := newRow(who, scope)
+	if err != nil {
+		return shown, err
+	}
+	f := store.Forward{Row: row}
+	err = a.write(ctx, func(tx *store.Tx) error {
+		if err := a.applyForward(ctx, &tx.Reader, who, &f, in); err != nil {
+			return err
+		}
+		if err := tx.CreateForward(ctx, f); err != nil {
+			return err
+		}
+		shown, err = a.toForward(ctx, newRows(&tx.Reader), &f)
+		return err
+	})
+	return shown, err
+}
+
+// applyForward writes what a request gives into the row.
+func (a *App) applyForward(ctx context.Context, r *store.Reader, who access.Actor, f *store.Forward, in api.ForwardInput) error {
+	f.LocalID = in.LocalID.Or(f.LocalID)
+	f.Name = in.Name.Or(f.Name)
+	f.Type = in.Type.Or(f.Type)
+	f.LocalHost = in.LocalHost.Or(f.LocalHost)
+	f.LocalPort = in.LocalPort.Or(f.LocalPort)
+	f.RemoteHost = in.RemoteHost.Or(f.RemoteHost)
+	f.RemotePort = in.RemotePort.Or(f.RemotePort)
+	f.BindAddress = in.BindAddress.Or(f.BindAddress)
+	f.BindPort = in.BindPort.Or(f.BindPort)
+	f.ServerAddress = in.ServerAddress.Or(f.ServerAddress)
+	f.Username = in.Username.Or(f.Username)
+	f.AuthType = in.AuthType.Or(f.AuthType)
+	f.KeyPath = in.KeyPath.Or(f.KeyPath)
+	f.SOCKSUsername = in.SOCKSUsername.Or(f.SOCKSUsername)
+	f.HostKeyPolicy = in.HostKeyPolicy.Or(f.HostKeyPolicy)
+	if in.ServerID.Given() {
+		f.ServerRef, f.ServerID = "", ""
+		if ref, ok := in.ServerID.Get(); ok {
+			server, err := servers.refer(ctx, r, who, f.Scope(), ref)
+			if err != nil {
+				return err
+			}
+			f.ServerRef, f.ServerID = ref, server.ID
+		}
+	}
+	if err := a.putForwardSecrets(f, in); err != nil {
+		return err
+	}
+	if problems := forwardProblems(f, in); problems != nil {
+		return api.Invalid(problems...)
+	}
+	return forwards.free(ctx, r, &f.Row)
+}
+
+func (a *App) putForwardSecrets(f *store.Forward, in api.ForwardInput) error {
+	for _, s := range []struct {
+		bytes  *[]byte
+		change api.Opt[api.Secret]
+		column string
+	}{
+		{&f.Password, in.Password, passwordColumn},
+		{&f.KeyContent, in.KeyContent, keyContentColumn},
+		{&f.Passphrase, in.Passphrase, passphraseColumn},
+		{&f.SOCKSPassword, in.SOCKSPassword, socksPasswordColumn},
+	} {
+		if err := a.put(s.bytes, s.change, forwardSecret(f, s.column)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forwardProblems is what the fields of a forward must be to each other, on
+// top of what each must be.
+func forwardProblems(f *store.Forward, in api.ForwardInput) (problems []string) {
+	if f.ServerAddress != "" {
+		if _, err := dialled(f.ServerAddress); err != nil {
+			problems = append(problems, serverAddressProblem)
+		}
+	}
+	if (f.SOCKSUsername == "") != (len(f.SOCKSPassword) == 0) {
+		problems = append(problems, "socksUsername and socksPassword must be set together")
+	}
+	if socks, _ := in.SOCKSPassword.Get(); len(socks) > api.MaxSOCKS {
+		problems = append(problems, "socksPassword must be shorter than or equal to 255 bytes")
+	}
+	if len(f.SOCKSUsername) > api.MaxSOCKS {
+		problems = append(problems, "socksUsername must be shorter than or equal to 255 bytes")
+	}
+	return problems
+}
+
+// changed reports whether an update has anything to write.
+func changed(before, after store.Forward) bool { return !reflect.DeepEqual(before, after) }
+
+func (a *App) toForward(ctx context.Context, rows *rows, f *store.Forward) (api.Forward, error) {
+	st := a.Tunnels.Status(f.ID)
+	shown, err := effectiveNow(ctx, rows, f, st)
+	if err != nil {
+		return api.Forward{}, err
+	}
+	var host api.HostKey
+	if address, ok := manualAddress(f); ok {
+		known, err := rows.hostKey(ctx, f.Scope(), address)
+		if err != nil {
+			return api.Forward{}, err
+		}
+		host = toHostKey(known, "")
+	}
+	host.HostKeyPolicy = text(f.HostKeyPolicy)
+	return api.Forward{
+		ID: f.ID, LocalID: text(f.LocalID), Name: f.Name, Type: f.Type,
+		LocalHost: text(f.LocalHost), LocalPort: number(f.LocalPort), RemoteHost: text(f.RemoteHost), RemotePort: number(f.RemotePort),
+		BindAddress: text(f.BindAddress), BindPort: number(f.BindPort), ServerID: text(f.ServerRef),
+		Status: status(st), LastUsed: api.At(f.LastUsedAt), TunnelID: text(st.TunnelID), ConnectionID: text(st.ConnectionID),
+		CreatedAt: api.Time{Time: f.CreatedAt}, UpdatedAt: api.Time{Time: f.UpdatedAt},
+		Namespace: text(f.Namespace), DataType: dataType(&f.Row),
+		ServerAddress: text(f.ServerAddress), Username: text(f.Username), AuthType: text(f.AuthType), KeyPath: text(f.KeyPath),
+		Desired: desired(f), State: string(st.State), LastError: toFailure(st.LastError), Effective: shown, Warnings: warnings(f),
+		HasPassword: len(f.Password) > 0, HasKeyContent: len(f.KeyContent) > 0, HasPassphrase: len(f.Passphrase) > 0,
+		HasSOCKSPassword: len(f.SOCKSPassword) > 0, SOCKSUsername: text(f.SOCKSUsername), HostKey: host,
+	}, nil
+}
+
+func (a *App) toForwardStatus(ctx context.Context, rows *rows, f *store.Forward) (api.ForwardStatus, error) {
+	st := a.Tunnels.Status(f.ID)
+	shown, err := effectiveNow(ctx, rows, f, st)
+	return api.ForwardStatus{
+		ID: f.ID, Status: status(st), LastUsed: api.At(f.LastUsedAt), TunnelID: text(st.TunnelID), ConnectionID: text(st.ConnectionID),
+		IsActive: st.State == forward.Active, Name: f.Name, Type: f.Type,
+		LocalHost: text(f.LocalHost), LocalPort: number(f.LocalPort), RemoteHost: text(f.RemoteHost), RemotePort: number(f.RemotePort),
+		BindAddress: text(f.BindAddress), BindPort: number(f.BindPort),
+		State: string(st.State), Desired: desired(f), LastError: toFailure(st.LastError),
+		Since: api.At(st.Since), NextRetry: api.At(st.NextRetry),
+		Connections: st.Connections, BytesIn: st.BytesIn, BytesOut: st.BytesOut, Effective: shown, Warnings: warnings(f),
+	}, err
+}
+
+// effectiveNow is null while something that a start needs is missing. A key
+// file that is not read is not missing.
+func effectiveNow(ctx context.Context, rows *rows, f *store.Forward, st forward.Status) (*api.Effective, error) {
+	server, key, err := rows.of(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	e, _, lacks := ready(f, server, key)
+	if lacks != nil && lacks.Code != api.CodeKeyPathDenied {
+		return nil, nil
+	}
+	return effective(e, st.BoundPort), nil
+}
+
+func status(st forward.Status) string {
+	if st.State == forward.Active {
+		return api.StatusActive
+	}
+	return api.StatusInactive
+}
+
+func desired(f *store.Forward) string {
+	if f.Wanted {
+		return api.StatusActive
+	}
+	return api.StatusInactive
+}
+
+func toFailure(f *forward.Failure) *api.Failure {
+	if f == nil {
+		return nil
+	}
+	return &api.Failure{Code: f.Code, Message: f.Message, Hint: text(f.Hint), At: api.Time{Time: f.At}}
+}

@@ -1,0 +1,199 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/adit-tunnel/adit/api"
+	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/store"
+)
+
+// Keys lists the keys of the namespace, newest first.
+func (a *App) Keys(ctx context.Context, who access.Actor, namespace string) ([]api.Key, error) {
+	scope, err := scopeOf(who, namespace, access.List)
+	if err != nil {
+		return nil, err
+	}
+	list, err := a.Store.Keys(ctx, scope, store.Page{})
+	shown := []api.Key{}
+	for i := range list {
+		shown = append(shown, toKey(&list[i]))
+	}
+	return shown, err
+}
+
+// Key reads one key; never its secrets.
+func (a *App) Key(ctx context.Context, who access.Actor, id string) (api.Key, error) {
+	k, err := keys.load(ctx, &a.Store.Reader, who, id, access.Read)
+	if err != nil {
+		return api.Key{}, err
+	}
+	return toKey(&k), nil
+}
+
+// CreateKey adds a key to the namespace.
+func (a *App) CreateKey(ctx context.Context, who access.Actor, namespace string, in api.KeyInput) (api.Key, error) {
+	scope, err := scopeOf(who, namespace, access.Create)
+	if err != nil {
+		return api.Key{}, err
+	}
+	row, err := newRow(who, scope)
+	if err != nil {
+		return api.Key{}, err
+	}
+	k := store.Key{Row: row}
+	// Outside the transaction: opening an encrypted key takes long.
+	if err := a.applyKey(&k, in); err != nil {
+		return api.Key{}, err
+	}
+	err = a.write(ctx, func(tx *store.Tx) error {
+		if err := keys.free(ctx, &tx.Reader, &k.Row); err != nil {
+			return err
+		}
+		return tx.CreateKey(ctx, k)
+	})
+	if err != nil {
+		return api.Key{}, err
+	}
+	return toKey(&k), nil
+}
+
+// UpdateKey changes a key. What runs with it and has to change restarts in the
+// background.
+func (a *App) UpdateKey(ctx context.Context, who access.Actor, at Path, in api.KeyInput) (api.Key, error) {
+	for {
+		before, err := keys.load(ctx, &a.Store.Reader, who, at.ID, access.Edit)
+		if err != nil {
+			return api.Key{}, err
+		}
+		if err := at.check(before.ID); err != nil {
+			return api.Key{}, err
+		}
+		k := before
+		if err := a.applyKey(&k, in); err != nil { // outside the transaction, as in CreateKey
+			return api.Key{}, err
+		}
+		users, err := a.saveKey(ctx, who, before, &k)
+		if errors.Is(err, errMoved) {
+			continue
+		}
+		if err != nil {
+			return api.Key{}, err
+		}
+		a.refresh(users)
+		return toKey(&k), nil
+	}
+}
+
+// errMoved is a row that somebody else changed between its reading and writing.
+var errMoved = errors.New("the row changed meanwhile")
+
+// saveKey writes a changed key if it is still as it was before, and gives the
+// forwards that use it.
+func (a *App) saveKey(ctx context.Context, who access.Actor, before store.Key, k *store.Key) (users []store.Forward, err error) {
+	return users, a.write(ctx, func(tx *store.Tx) error {
+		current, err := keys.load(ctx, &tx.Reader, who, before.ID, access.Edit)
+		if err != nil {
+			return err
+		}
+		if !reflect.DeepEqual(current, before) {
+			return errMoved
+		}
+		if err := keys.free(ctx, &tx.Reader, &k.Row); err != nil {
+			return err
+		}
+		if !reflect.DeepEqual(before, *k) {
+			k.UpdatedAt = now()
+			if err := tx.UpdateKey(ctx, *k); err != nil {
+				return err
+			}
+		}
+		users, err = tx.ForwardsUsingKey(ctx, k.ID)
+		return err
+	})
+}
+
+// applyKey writes what a request gives into the row, and parses the private
+// key where that may have changed.
+func (a *App) applyKey(k *store.Key, in api.KeyInput) error {
+	passphrase := in.Passphrase
+	if !passphrase.Given() {
+		passphrase = in.Password
+	}
+	before := *k
+	k.LocalID = in.LocalID.Or(k.LocalID)
+	k.Name = in.Name.Or(k.Name)
+	k.Type = in.Type.Or(k.Type)
+	k.Description = in.Description.Or(k.Description)
+	if err := a.put(&k.PrivateKey, in.PrivateKey, keySecret(k, privateKeyColumn)); err != nil {
+		return err
+	}
+	if err := a.put(&k.Passphrase, passphrase, keySecret(k, passphraseColumn)); err != nil {
+		return err
+	}
+	if len(k.PrivateKey) == 0 {
+		k.PublicKey, k.Fingerprint = "", ""
+		if k.Type != api.KeyTypePassword {
+			return api.Invalid("privateKey should not be empty")
+		}
+		return nil
+	}
+	// A row whose sealed values did not change is not opened: it may not be
+	// readable, and can be renamed all the same.
+	if reflect.DeepEqual(before.PrivateKey, k.PrivateKey) && reflect.DeepEqual(before.Passphrase, k.Passphrase) {
+		return nil
+	}
+	return a.readPublicKey(k)
+}
+
+func (a *App) readPublicKey(k *store.Key) error {
+	private, err := a.open(k.PrivateKey, keySecret(k, privateKeyColumn))
+	if err != nil {
+		return err
+	}
+	passphrase, err := a.open(k.Passphrase, keySecret(k, passphraseColumn))
+	if err != nil {
+		return err
+	}
+	signer, err := parseKey(private, passphrase)
+	if err != nil {
+		return err
+	}
+	k.PublicKey = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
+	k.Fingerprint = ssh.FingerprintSHA256(signer.PublicKey())
+	return nil
+}
+
+// DeleteKey removes a key that no wanted forward uses.
+func (a *App) DeleteKey(ctx context.Context, who access.Actor, id string) error {
+	return a.write(ctx, func(tx *store.Tx) error {
+		k, err := keys.load(ctx, &tx.Reader, who, id, access.Edit)
+		if err != nil {
+			return err
+		}
+		users, err := tx.ForwardsUsingKey(ctx, k.ID)
+		if err != nil {
+			return err
+		}
+		if err := unused(fmt.Sprintf("Key %q", k.Name), users); err != nil {
+			return err
+		}
+		return tx.DeleteKey(ctx, k.ID)
+	})
+}
+
+func toKey(k *store.Key) api.Key {
+	return api.Key{
+		ID: k.ID, LocalID: text(k.LocalID), Name: k.Name, Type: k.Type,
+		PublicKey: text(k.PublicKey), Fingerprint: text(k.Fingerprint),
+		HasPrivateKey: len(k.PrivateKey) > 0, HasPassphrase: len(k.Passphrase) > 0, HasPassword: len(k.Passphrase) > 0,
+		Description: text(k.Description), IsActive: true, Namespace: text(k.Namespace), DataType: dataType(&k.Row),
+		CreatedAt: api.Time{Time: k.CreatedAt}, UpdatedAt: api.Time{Time: k.UpdatedAt},
+	}
+}

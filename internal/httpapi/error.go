@@ -1,0 +1,114 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/adit-tunnel/adit/api"
+)
+
+// huma makes the errors that it finds itself with these package variables.
+// None of them is expected: parameters are texts and bodies are not its work.
+func init() {
+	huma.NewError = func(status int, _ string, _ ...error) huma.StatusError { return bareError(status) }
+	huma.NewErrorWithContext = func(ctx huma.Context, status int, message string, errs ...error) huma.StatusError {
+		if status >= http.StatusInternalServerError {
+			return toldFrom(ctx.Context(), slog.Default(), fmt.Errorf("%s: %w", message, errors.Join(errs...)))
+		}
+		return bareError(http.StatusBadRequest)
+	}
+	huma.DefaultArrayNullable = false
+}
+
+// statuses is what each code is in HTTP. A code that is not here is 500.
+var statuses = map[api.Code]int{
+	api.CodeInvalid:          http.StatusBadRequest,
+	api.CodeBadRequest:       http.StatusBadRequest,
+	api.CodeUnauthorized:     http.StatusUnauthorized,
+	api.CodeForbidden:        http.StatusForbidden,
+	api.CodeNotFound:         http.StatusNotFound,
+	api.CodeMethodNotAllowed: http.StatusMethodNotAllowed,
+	api.CodeRequestTimeout:   http.StatusRequestTimeout,
+	api.CodeConflict:         http.StatusConflict,
+	api.CodeTooLarge:         http.StatusRequestEntityTooLarge,
+	api.CodeUnsupportedMedia: http.StatusUnsupportedMediaType,
+	api.CodeInternal:         http.StatusInternalServerError,
+
+	api.CodeServerMissing:      http.StatusBadRequest,
+	api.CodeTargetMissing:      http.StatusBadRequest,
+	api.CodePortMissing:        http.StatusBadRequest,
+	api.CodeUsernameMissing:    http.StatusBadRequest,
+	api.CodeCredentialsMissing: http.StatusBadRequest,
+	api.CodeKeyPathDenied:      http.StatusBadRequest,
+
+	api.CodeListenInUse:         http.StatusConflict,
+	api.CodeListenDenied:        http.StatusConflict,
+	api.CodeTargetDenied:        http.StatusConflict,
+	api.CodeRemoteListenRefused: http.StatusConflict,
+	api.CodeStopped:             http.StatusConflict,
+
+	api.CodeNameNotFound:      http.StatusBadGateway,
+	api.CodeConnectRefused:    http.StatusBadGateway,
+	api.CodeUnreachable:       http.StatusBadGateway,
+	api.CodeNotSSH:            http.StatusBadGateway,
+	api.CodeNoCommonAlgorithm: http.StatusBadGateway,
+	api.CodeAuthFailed:        http.StatusBadGateway,
+	api.CodeHostKeyChanged:    http.StatusBadGateway,
+	api.CodeHostKeyUnknown:    http.StatusBadGateway,
+	api.CodeConnectionLost:    http.StatusBadGateway,
+
+	api.CodeTimeout:          http.StatusGatewayTimeout,
+	api.CodeSecretUnreadable: http.StatusInternalServerError,
+	api.CodeStorageFull:      http.StatusInsufficientStorage,
+}
+
+// errorAnswer is an error as it goes over the wire.
+type errorAnswer struct {
+	api.ErrorBody
+}
+
+// Error implements error.
+func (e *errorAnswer) Error() string { return fmt.Sprint(e.Message) }
+
+// GetStatus implements huma.StatusError.
+func (e *errorAnswer) GetStatus() int { return e.StatusCode }
+
+func bareError(status int) *errorAnswer {
+	text := http.StatusText(status)
+	return &errorAnswer{api.ErrorBody{StatusCode: status, Message: text, Status: text}}
+}
+
+// toldFrom makes of any error what may be shown, and logs what may not: the
+// causes of errors of ours.
+func toldFrom(ctx context.Context, logger *slog.Logger, err error) *errorAnswer {
+	var told *api.Error
+	if !errors.As(err, &told) {
+		told = &api.Error{Code: api.CodeInternal, Message: "internal error", Err: err}
+	}
+	status := statuses[told.Code]
+	if status == 0 {
+		status = http.StatusInternalServerError
+	}
+	if status == http.StatusInternalServerError && ctx.Err() == nil {
+		logger.ErrorContext(ctx, "request failed", "request", requestFrom(ctx).id, "error", err)
+	}
+	answer := bareError(status)
+	answer.Code, answer.Hint, answer.Message = told.Code, told.Hint, told.Message
+	if told.Code == api.CodeInvalid && len(told.Details) > 0 {
+		answer.Message = told.Details
+	}
+	return answer
+}
+
+// writeError answers outside huma's handlers.
+func writeError(w http.ResponseWriter, r *http.Request, logger *slog.Logger, err error) {
+	answer := toldFrom(r.Context(), logger, err)
+	w.Header().Set("Content-Type", jsonType)
+	w.WriteHeader(answer.StatusCode)
+	_ = marshal(w, answer)
+}

@@ -1,0 +1,150 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path"
+	"runtime/debug"
+	"strings"
+
+	"github.com/adit-tunnel/adit/api"
+	"github.com/adit-tunnel/adit/internal/app"
+)
+
+// request is what is known of one request.
+type request struct {
+	id     string
+	caller app.Caller // zero on public operations
+	body   []byte
+}
+
+type requestKey struct{}
+
+// requestFrom gives the request of a context, an empty one outside of any.
+func requestFrom(ctx context.Context) *request {
+	if r, ok := ctx.Value(requestKey{}).(*request); ok {
+		return r
+	}
+	return &request{}
+}
+
+// callerFrom says who asks.
+func callerFrom(ctx context.Context) app.Caller { return requestFrom(ctx).caller }
+
+// frame is around every route: request ids, headers, panics, and the errors of
+// what is no route.
+type frame struct {
+	mux    *http.ServeMux
+	logger *slog.Logger
+}
+
+func (f *frame) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	req := &request{id: rand.Text()}
+	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
+	w.Header().Set("X-Request-Id", req.id)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	answer := &responseWriter{ResponseWriter: w}
+	defer f.recovered(answer, r)
+	if err := f.route(r); err != nil {
+		if err.Code == api.CodeMethodNotAllowed {
+			w.Header().Set("Allow", err.Hint)
+			err.Hint = ""
+		}
+		writeError(answer, r, f.logger, err)
+		return
+	}
+	f.mux.ServeHTTP(answer, r)
+}
+
+// recovered answers for a handler that panicked.
+func (f *frame) recovered(w *responseWriter, r *http.Request) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	if cause == http.ErrAbortHandler {
+		panic(cause)
+	}
+	f.logger.ErrorContext(r.Context(), "request panicked",
+		"request", requestFrom(r.Context()).id, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+	if w.written {
+		panic(http.ErrAbortHandler) // so that the client does not take half an answer for a whole
+	}
+	writeError(w, r, f.logger, &api.Error{Code: api.CodeInternal, Message: "internal error"})
+}
+
+// route refuses what is no route before the mux does, which would answer in
+// another shape, or redirect. It takes a trailing slash off. The hint of a
+// CodeMethodNotAllowed is the Allow header.
+func (f *frame) route(r *http.Request) *api.Error {
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		return &api.Error{Code: api.CodeBadRequest, Message: "The query is malformed"}
+	}
+	if escaped := r.URL.EscapedPath(); len(escaped) > 1 && strings.HasSuffix(escaped, "/") {
+		u := *r.URL
+		u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/"), strings.TrimSuffix(u.RawPath, "/")
+		r.URL = &u
+	}
+	escaped := r.URL.EscapedPath()
+	unknown := &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("Cannot %s %s", r.Method, shorten(escaped))}
+	if path.Clean(escaped) != escaped || !strings.HasPrefix(escaped, "/") || r.Method == http.MethodConnect {
+		return unknown
+	}
+	refusal, pattern := f.mux.Handler(r)
+	if pattern != "" {
+		return nil
+	}
+	seen := &probe{header: http.Header{}}
+	refusal.ServeHTTP(seen, r)
+	if seen.status != http.StatusMethodNotAllowed {
+		return unknown
+	}
+	allow := seen.header.Get("Allow")
+	return &api.Error{
+		Code: api.CodeMethodNotAllowed, Hint: allow,
+		Message: fmt.Sprintf("Cannot %s %s, only %s", r.Method, shorten(escaped), allow),
+	}
+}
+
+const maxPathShown = 200
+
+func shorten(path string) string {
+	if len(path) <= maxPathShown {
+		return path
+	}
+	return strings.ToValidUTF8(path[:maxPathShown], "") + "…"
+}
+
+// probe sees how the mux refuses a request.
+type probe struct {
+	header http.Header
+	status int
+}
+
+func (p *probe) Header() http.Header         { return p.header }
+func (p *probe) Write(b []byte) (int, error) { return len(b), nil }
+func (p *probe) WriteHeader(status int)      { p.status = status }
+
+// responseWriter knows whether anything was answered yet.
+type responseWriter struct {
+	http.ResponseWriter
+	written bool
+}
+
+func (w *responseWriter) WriteHeader(status int) {
+	w.written = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *responseWriter) Write(b []byte) (int, error) {
+	w.written = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController through.
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

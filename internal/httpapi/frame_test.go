@@ -1,0 +1,180 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/adit-tunnel/adit/api"
+)
+
+// bare is the frame around one public operation of a test's own.
+func bare(logs io.Writer, fn func(context.Context, *none) (*said, error)) http.Handler {
+	mux := http.NewServeMux()
+	h := &routes{logger: slog.New(slog.NewTextHandler(logs, nil))}
+	h.api = humago.New(mux, h.config())
+	h.api.UseMiddleware(h.authenticate, h.readBody)
+	handle(h, operation(http.MethodPost, "/do", "do", "Do", public), fn)
+	return &frame{mux: mux, logger: h.logger}
+}
+
+func TestAPanicIsAnInternalErrorAndLogged(t *testing.T) {
+	t.Parallel()
+	var logs bytes.Buffer
+	h := bare(&logs, func(context.Context, *none) (*said, error) { panic("the cellar is flooded") })
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("POST", "/do", nil))
+	var body api.ErrorBody
+	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != 500 || body.Message != "internal error" || body.Status != "Internal Server Error" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	for _, want := range []string{"the cellar is flooded", w.Header().Get("X-Request-Id"), "frame_test.go"} {
+		if !strings.Contains(logs.String(), want) {
+			t.Errorf("%q is not logged in %s", want, &logs)
+		}
+	}
+}
+
+func TestAnUnknownErrorIsLoggedAndNotShown(t *testing.T) {
+	t.Parallel()
+	var logs bytes.Buffer
+	h := bare(&logs, func(context.Context, *none) (*said, error) { return nil, errors.New("disk sda1 on fire") })
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("POST", "/do", nil))
+	if w.Code != 500 || strings.Contains(w.Body.String(), "sda1") || !strings.Contains(logs.String(), "sda1") {
+		t.Errorf("%d %s, logged %s", w.Code, w.Body, &logs)
+	}
+}
+
+func TestEveryCodeHasItsStatus(t *testing.T) {
+	t.Parallel()
+	for code, status := range map[api.Code]int{
+		api.CodeServerMissing: 400, api.CodeKeyPathDenied: 400, api.CodeListenInUse: 409, api.CodeStopped: 409, api.CodeAuthFailed: 502,
+		api.CodeTimeout: 504, api.CodeSecretUnreadable: 500, api.CodeStorageFull: 507, "unheard_of": 500,
+	} {
+		got := toldFrom(t.Context(), slog.New(slog.DiscardHandler), &api.Error{Code: code, Message: "m"})
+		if got.StatusCode != status || got.Status != http.StatusText(status) || got.Code != code {
+			t.Errorf("%s: %+v", code, got)
+		}
+	}
+}
+
+func TestTheReadDeadlineEndsWithTheBody(t *testing.T) {
+	t.Parallel()
+	h := bare(io.Discard, func(context.Context, *none) (*said, error) { return say("done"), nil })
+	server := httptest.NewServer(deadlines{h, t})
+	defer server.Close()
+	defer server.Client().CloseIdleConnections()
+	res, err := server.Client().Post(server.URL+"/do", jsonType, strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 200 {
+		t.Errorf("status %d", res.StatusCode)
+	}
+}
+
+// deadlines demands that a handler leaves no read deadline behind.
+type deadlines struct {
+	http.Handler
+	t *testing.T
+}
+
+func (d deadlines) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	seen := &deadlineWriter{ResponseWriter: w}
+	d.Handler.ServeHTTP(seen, r)
+	if len(seen.set) != 2 || seen.set[0].IsZero() || !seen.set[1].IsZero() {
+		d.t.Errorf("deadlines %v", seen.set)
+	}
+}
+
+type deadlineWriter struct {
+	http.ResponseWriter
+	set []time.Time
+}
+
+func (w *deadlineWriter) SetReadDeadline(at time.Time) error {
+	w.set = append(w.set, at)
+	return nil
+}
+
+func TestABodyThatDoesNotArriveIs408(t *testing.T) {
+	t.Parallel()
+	h := bare(io.Discard, func(context.Context, *none) (*said, error) { return say("done"), nil })
+	r := httptest.NewRequest("POST", "/do", stalled{})
+	r.Header.Set("Content-Type", jsonType)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code != 408 || !strings.Contains(w.Body.String(), `"error":"Request Timeout"`) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// stalled is a body whose connection's read deadline has passed.
+type stalled struct{}
+
+func (stalled) Read([]byte) (int, error) {
+	return 0, &net.OpError{Op: "read", Net: "tcp", Err: errDeadline}
+}
+
+var errDeadline = func() error {
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	_ = a.SetReadDeadline(time.Unix(1, 0))
+	_, err := a.Read(make([]byte, 1))
+	return err
+}()
+
+func TestOperationsAreDescribed(t *testing.T) {
+	t.Parallel()
+	h := &routes{logger: slog.New(slog.DiscardHandler)}
+	h.api = humago.New(http.NewServeMux(), h.config())
+	for _, register := range []func(){h.registerHealth, h.registerUsers, h.registerServers, h.registerKeys, h.registerForwards} {
+		register()
+	}
+	document := h.api.OpenAPI()
+	if _, err := json.Marshal(document); err != nil {
+		t.Fatal(err)
+	}
+	operations := 0
+	for path, item := range document.Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+			if op == nil {
+				continue
+			}
+			operations++
+			if op.Summary == "" || len(op.Tags) != 1 || op.OperationID == "" {
+				t.Errorf("%s is not described: %+v", path, op)
+			}
+			if strings.Contains(path, "{id}") && (len(op.Parameters) == 0 || op.Parameters[0].Name != "id") {
+				t.Errorf("%s does not take its id", path)
+			}
+		}
+	}
+	if operations != 29 {
+		t.Errorf("%d operations", operations)
+	}
+	create := document.Paths["/port-forwards"].Post.RequestBody.Content[jsonType].Schema
+	full := document.Components.Schemas.SchemaFromRef(create.Ref)
+	if !reflect.DeepEqual(full.Required, []string{"name", "type"}) || *full.Properties["localPort"].Maximum != 65535 {
+		t.Errorf("schema of a new forward: %+v", full)
+	}
+	if patch := document.Paths["/port-forwards/{id}"].Patch.RequestBody.Content[jsonType].Schema; len(patch.Required) != 0 || len(patch.Properties) != len(full.Properties) {
+		t.Errorf("schema of a change: %+v", patch)
+	}
+}
