@@ -1,0 +1,76 @@
+// Package cli is the command line: its commands and flags, what people read on
+// standard error, and the exit codes. What the commands do is other packages'
+// work.
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/adit-tunnel/adit/internal/config"
+	"github.com/adit-tunnel/adit/internal/demo"
+	"github.com/adit-tunnel/adit/internal/server"
+)
+
+// Main runs the command that args (without the program's name) ask for and
+// returns the exit code. SIGINT and SIGTERM end the command in its own order;
+// a second one makes Main return 130 at once, with the command still running:
+// the caller is to exit.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	signals := make(chan os.Signal, 2) // two are told apart even if they come together
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	p := &program{
+		stdin: stdin, stdout: stdout, stderr: stderr,
+		env: os.Getenv, serve: server.Run, demo: demo.Run,
+	}
+	return p.run(context.Background(), args, signals)
+}
+
+// program is the command line with all that it reaches outside, so that tests
+// can stand in for it.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	env            func(name string) string
+	serve          func(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) error
+	demo           func(ctx context.Context, out io.Writer, logger *slog.Logger) error
+}
+
+// run executes args until the command ends or the second signal comes.
+func (p *program) run(ctx context.Context, args []string, signals <-chan os.Signal) int {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan int, 1)
+	go func() { ended <- p.execute(ctx, args) }()
+	for {
+		select {
+		case code := <-ended:
+			return code
+		case <-signals:
+			if ctx.Err() != nil {
+				return exitInterrupted
+			}
+			cancel()
+		}
+	}
+}
+
+// execute runs one command, tells its error and gives the exit code.
+func (p *program) execute(ctx context.Context, args []string) int {
+	root := p.rootCommand()
+	root.SetArgs(append([]string{}, args...)) // never nil, for which cobra would take the process's own
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	err := root.ExecuteContext(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return exitOK // it stopped because it was told to
+	}
+	return report(p.stderr, err)
+}

@@ -1,0 +1,239 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+
+	"github.com/adit-tunnel/adit/api"
+	"github.com/adit-tunnel/adit/internal/config"
+)
+
+// harness runs command lines with nothing behind them but what a test puts
+// there.
+type harness struct {
+	program
+	out, err bytes.Buffer
+}
+
+func newHarness() *harness {
+	h := &harness{}
+	h.program = program{
+		stdin: strings.NewReader(""), stdout: &h.out, stderr: &h.err,
+		env:   func(name string) string { return map[string]string{"HOME": "/home/user"}[name] },
+		serve: func(context.Context, config.Config, io.Writer, io.Writer) error { return nil },
+		demo:  func(context.Context, io.Writer, *slog.Logger) error { return nil },
+	}
+	return h
+}
+
+func (h *harness) call(args ...string) int { return h.run(context.Background(), args, nil) }
+
+// want compares all that a call leaves behind.
+func (h *harness) want(t *testing.T, args string, code int, stdout, stderr string) {
+	t.Helper()
+	if got := h.call(strings.Fields(args)...); got != code || h.out.String() != stdout || h.err.String() != stderr {
+		t.Errorf("adit %s: code %d, want %d\nstdout %q, want %q\nstderr %q, want %q",
+			args, got, code, &h.out, stdout, &h.err, stderr)
+	}
+}
+
+func TestUsageErrorsAreOneLineAndWhereToReadMore(t *testing.T) {
+	t.Parallel()
+	for args, stderr := range map[string]string{
+		"serve --foo":         "adit: unknown flag: --foo\nrun 'adit serve --help'\n",
+		"serve --listen":      "adit: flag needs an argument: --listen\nrun 'adit serve --help'\n",
+		"serve here":          "adit: \"adit serve\" takes flags only, and \"here\" is none\nrun 'adit serve --help'\n",
+		"serve here --foo":    "adit: unknown flag: --foo\nrun 'adit serve --help'\n",
+		"demo --listen x":     "adit: unknown flag: --listen\nrun 'adit demo --help'\n",
+		"version 1":           "adit: \"adit version\" takes flags only, and \"1\" is none\nrun 'adit version --help'\n",
+		"srve":                "adit: unknown command \"srve\", did you mean \"serve\"?\nrun 'adit --help'\n",
+		"dig --deep":          "adit: unknown command \"dig\"\nrun 'adit --help'\n",
+		"--foo":               "adit: unknown flag: --foo\nrun 'adit --help'\n",
+		"help dig":            "adit: unknown command \"dig\"\nrun 'adit --help'\n",
+		"completion bash":     "adit: unknown command \"completion\"\nrun 'adit --help'\n",
+		"serve --listen 3000": "adit: flag --listen: \"3000\" is no address: write host:port, as in 127.0.0.1:3000 or [::1]:3000\nrun 'adit serve --help'\n",
+		"serve --drain 1 --log-format xml": "adit: flag --log-format: \"xml\" is not one of text, json\n" +
+			"adit: flag --drain: \"1\" is no duration: write a number and a unit, as in 10s or 1m30s\nrun 'adit serve --help'\n",
+	} {
+		newHarness().want(t, args, 2, "", stderr)
+	}
+}
+
+func TestNoCommandShowsTheHelpOnStandardError(t *testing.T) {
+	t.Parallel()
+	h := newHarness()
+	if code := h.call(); code != 2 || h.out.Len() > 0 || !strings.Contains(h.err.String(), "Commands:\n  demo ") {
+		t.Errorf("code %d, stdout %q, stderr %q", code, &h.out, &h.err)
+	}
+}
+
+func TestHelpGoesToStandardOutputAndNamesEverySetting(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"serve --help", "serve -h", "help serve"} {
+		h := newHarness()
+		if code := h.call(strings.Fields(args)...); code != 0 || h.err.Len() > 0 {
+			t.Errorf("adit %s: code %d, stderr %q", args, code, &h.err)
+		}
+		for _, s := range config.Settings() {
+			if !strings.Contains(h.out.String(), "--"+s.Name+" "+s.Value) {
+				t.Errorf("adit %s does not tell of --%s", args, s.Name)
+			}
+		}
+		for line := range strings.Lines(h.out.String()) {
+			if len([]rune(line)) > helpWidth+1 {
+				t.Errorf("adit %s has a line of %d columns: %s", args, len([]rune(line)), line)
+			}
+		}
+		if !strings.Contains(h.out.String(), "--api-key-file FILE") || !strings.Contains(h.out.String(), "(default 127.0.0.1:3000)") {
+			t.Errorf("adit %s: %s", args, &h.out)
+		}
+	}
+}
+
+func TestVersionSaysWhichBuildThisIs(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"version", "--version"} {
+		h := newHarness()
+		if code := h.call(args); code != 0 || !strings.HasPrefix(h.out.String(), "adit dev (") || strings.Count(h.out.String(), "\n") != 1 {
+			t.Errorf("adit %s: code %d, stdout %q", args, code, &h.out)
+		}
+	}
+}
+
+func TestServeGetsFlagsVariablesAndTheStreams(t *testing.T) {
+	t.Parallel()
+	h := newHarness()
+	h.env = func(name string) string {
+		return map[string]string{"HOME": "/home/user", "ADIT_LOG_LEVEL": "warn", "ADIT_LISTEN": "127.0.0.1:1"}[name]
+	}
+	h.serve = func(_ context.Context, cfg config.Config, stdout, stderr io.Writer) error {
+		if cfg.Listen != "127.0.0.1:2" || cfg.LogLevel != slog.LevelWarn || len(cfg.Deny) != 2 || cfg.APIKey.Reveal() != "k3y" {
+			t.Errorf("serve got %+v", cfg)
+		}
+		_, err := fmt.Fprintln(stdout, "adit ready")
+		return errors.Join(err, func() error { _, err := fmt.Fprintln(stderr, "log"); return err }())
+	}
+	h.want(t, "serve --listen=127.0.0.1:2 --deny 10.0.0.1 --deny 10.0.0.2 --api-key k3y", 0, "adit ready\n", "log\n")
+}
+
+func TestDemoGetsTheOutput(t *testing.T) {
+	t.Parallel()
+	h := newHarness()
+	h.demo = func(_ context.Context, out io.Writer, logger *slog.Logger) error {
+		logger.Warn("heard")
+		_, err := fmt.Fprintln(out, "try this")
+		return err
+	}
+	if code := h.call("demo"); code != 0 || h.out.String() != "try this\n" || !strings.Contains(h.err.String(), "heard") {
+		t.Errorf("code %d, stdout %q, stderr %q", code, &h.out, &h.err)
+	}
+}
+
+func TestErrorsAreToldWithTheirHintAndWithoutUsage(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		err    error
+		code   int
+		stderr string
+	}{
+		{errors.New("disk on fire"), 1, "adit: disk on fire\n"},
+		{&api.Error{Code: api.CodeConflict, Message: "the data directory is in use"}, 1, "adit: the data directory is in use\n"},
+		{fmt.Errorf("open store: %w", &api.Error{Code: api.CodeStorageFull, Message: "no space left", Hint: "free some"}), 1,
+			"adit: open store: no space left\nhint: free some\n"},
+	} {
+		h := newHarness()
+		h.serve = func(context.Context, config.Config, io.Writer, io.Writer) error { return tt.err }
+		h.want(t, "serve", tt.code, "", tt.stderr)
+	}
+}
+
+func TestExitCodesFollowTheErrorCodes(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[api.Code]int{
+		api.CodeInvalid: 1, api.CodeInternal: 1, api.CodeListenInUse: 1, api.CodeHostKeyChanged: 1, api.CodeStorageFull: 1,
+		api.CodeNotFound:     4,
+		api.CodeUnauthorized: 5, api.CodeForbidden: 5, api.CodeListenDenied: 5, api.CodeAuthFailed: 5,
+		api.CodeUnreachable: 6, api.CodeConnectRefused: 6, api.CodeTimeout: 6, api.CodeNameNotFound: 6,
+	} {
+		if got := report(io.Discard, fmt.Errorf("wrapped: %w", &api.Error{Code: code})); got != want {
+			t.Errorf("%s: %d, want %d", code, got, want)
+		}
+	}
+}
+
+func TestATakenAddressIsToldInOurWords(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	h := newHarness()
+	h.serve = func(context.Context, config.Config, io.Writer, io.Writer) error {
+		_, err := net.Listen("tcp", taken.Addr().String())
+		return fmt.Errorf("start the control API: %w", err)
+	}
+	h.want(t, "serve", 1, "", "adit: listen "+taken.Addr().String()+": address already in use\n"+
+		"hint: end what listens there, or give another address or port\n")
+
+	for number, want := range map[syscall.Errno]int{syscall.EACCES: 5, syscall.EADDRNOTAVAIL: 5, syscall.EMFILE: 1} {
+		failed := &net.OpError{Op: "listen", Net: "tcp", Addr: taken.Addr(), Err: os.NewSyscallError("bind", number)}
+		if got := report(io.Discard, failed); got != want {
+			t.Errorf("%v: code %d, want %d", number, got, want)
+		}
+	}
+}
+
+func TestTheFirstSignalEndsServeInItsOwnOrder(t *testing.T) {
+	t.Parallel()
+	for stopped, want := range map[error]int{nil: 0, context.Canceled: 0, errors.New("cannot close"): 1} {
+		h := newHarness()
+		drained := false
+		signals := make(chan os.Signal, 1)
+		h.serve = func(ctx context.Context, _ config.Config, _, _ io.Writer) error {
+			signals <- syscall.SIGTERM
+			<-ctx.Done()
+			drained = true
+			return stopped
+		}
+		if code := h.run(context.Background(), []string{"serve"}, signals); code != want || !drained {
+			t.Errorf("serve ended with %v: code %d, want %d, drained %t", stopped, code, want, drained)
+		}
+	}
+}
+
+func TestTheSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness()
+		signals := make(chan os.Signal, 2)
+		signals <- os.Interrupt
+		signals <- os.Interrupt
+		hang := make(chan struct{})
+		h.serve = func(context.Context, config.Config, io.Writer, io.Writer) error {
+			<-hang // deaf to its context
+			return nil
+		}
+		if code := h.run(context.Background(), []string{"serve"}, signals); code != 130 {
+			t.Errorf("code %d, want 130", code)
+		}
+		close(hang)
+	})
+}
+
+func TestCancelledWithoutASignalIsAnError(t *testing.T) {
+	t.Parallel()
+	h := newHarness()
+	h.serve = func(context.Context, config.Config, io.Writer, io.Writer) error { return context.Canceled }
+	h.want(t, "serve", 1, "", "adit: context canceled\n")
+}

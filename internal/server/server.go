@@ -1,0 +1,233 @@
+// Package server is the composition root: it builds the parts, starts them in
+// order, and stops them in order.
+//
+// Start: the data directory's lock comes first, so that nothing of a running
+// server is touched; the listener before anything runs, so that a taken port
+// costs nothing; what is wanted is restored before the ready line.
+// Stop: the API first, so that nothing new begins; then the tunnels, which may
+// drain; the database last, since all of them write to it.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/adit-tunnel/adit/internal/app"
+	"github.com/adit-tunnel/adit/internal/auth"
+	"github.com/adit-tunnel/adit/internal/config"
+	"github.com/adit-tunnel/adit/internal/forward"
+	"github.com/adit-tunnel/adit/internal/httpapi"
+	"github.com/adit-tunnel/adit/internal/policy"
+	"github.com/adit-tunnel/adit/internal/redact"
+	"github.com/adit-tunnel/adit/internal/site"
+	"github.com/adit-tunnel/adit/internal/telemetry"
+)
+
+const (
+	headerTimeout = 10 * time.Second
+	bodyTimeout   = 30 * time.Second
+	// answerTimeout is above the 8 s that a start may take.
+	answerTimeout = 60 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 32 << 10
+	// requestGrace is how long requests under way may take to end.
+	requestGrace = time.Second
+)
+
+// Server is an adit that listens and is not yet serving.
+type Server struct {
+	cfg     config.Config
+	log     *slog.Logger
+	data    *data
+	ln      net.Listener
+	tunnels *forward.Supervisor
+	app     *app.App
+}
+
+// Run is `adit serve`: it serves until ctx ends, drains, and returns nil.
+func Run(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) error {
+	log := telemetry.NewLogger(stderr, cfg.LogFormat == config.FormatJSON, cfg.LogLevel)
+	s, err := Open(ctx, cfg, log, stderr)
+	if err != nil {
+		return err
+	}
+	return s.Serve(ctx, func() error {
+		_, err := fmt.Fprintf(stdout, "adit ready control=%s relay=off\n", s.URL())
+		return err
+	})
+}
+
+// Open builds a server that listens. Serve must follow, or Close. What a person
+// must know once, and no log may keep, is told on notes.
+func Open(ctx context.Context, cfg config.Config, log *slog.Logger, notes io.Writer) (s *Server, err error) {
+	s = &Server{cfg: cfg, log: log}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if s.data, err = openData(ctx, cfg.Data); err != nil {
+		return s, err
+	}
+	if s.ln, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen); err != nil {
+		return s, err
+	}
+	if s.tunnels, err = s.newSupervisor(ctx); err != nil {
+		return s, err
+	}
+	if s.app, err = s.newApp(ctx, notes); err != nil {
+		return s, err
+	}
+	return s, nil
+}
+
+// Close gives up a server that does not serve.
+func (s *Server) Close() {
+	if s.app != nil {
+		s.app.Close()
+	}
+	if s.tunnels != nil {
+		now, cancel := context.WithCancel(context.Background())
+		cancel()
+		s.tunnels.Close(now)
+	}
+	if s.ln != nil {
+		s.ln.Close()
+	}
+	if s.data != nil {
+		s.data.close()
+	}
+}
+
+// URL is where the control API is reached.
+func (s *Server) URL() string { return "http://" + s.ln.Addr().String() }
+
+func (s *Server) controlPort() uint16 {
+	return s.ln.Addr().(*net.TCPAddr).AddrPort().Port()
+}
+
+func (s *Server) newSupervisor(ctx context.Context) (*forward.Supervisor, error) {
+	targets, err := policy.New(s.cfg.Allow, s.cfg.Deny)
+	if err != nil {
+		return nil, err
+	}
+	targets.DenySelf(s.controlPort())
+	binds, err := policy.NewBind(s.cfg.AllowBind)
+	if err != nil {
+		return nil, err
+	}
+	// What runs outlives ctx, which only says when to begin to stop.
+	return forward.New(context.WithoutCancel(ctx), forward.Options{
+		Here:     &site.Here{Check: targets.CheckHere},
+		Policy:   targets,
+		Binds:    binds,
+		OwnPorts: map[int]string{int(s.controlPort()): "adit's control API"},
+		Logger:   s.log,
+	}), nil
+}
+
+func (s *Server) newApp(ctx context.Context, notes io.Writer) (*app.App, error) {
+	tokens, err := s.data.tokens(ctx, s.log)
+	if err != nil {
+		return nil, err
+	}
+	code, err := s.announceSetup(ctx, notes)
+	if err != nil {
+		return nil, err
+	}
+	return app.New(app.Options{
+		Store: s.data.store, Keyring: s.data.keys, Hasher: auth.NewHasher(auth.Params{}, 0), Tokens: tokens,
+		Tunnels: s.tunnels, MinPassword: s.cfg.MinPassword, StrictHostKeys: s.cfg.HostKeyPolicy == config.Strict,
+		SetupCode: code, Logger: s.log,
+	}), nil
+}
+
+// announceSetup makes the code for the first account where others than this
+// machine's users could register it, and tells it once.
+func (s *Server) announceSetup(ctx context.Context, notes io.Writer) (redact.Secret, error) {
+	if onlyLocal(s.ln.Addr()) {
+		return redact.Secret{}, nil
+	}
+	code, fresh, err := s.data.setupCode(ctx)
+	switch {
+	case err != nil:
+		return code, fmt.Errorf("setup code: %w", err)
+	case fresh:
+		_, err = fmt.Fprintf(notes, "The first account is registered with this setupCode: %s\nIt is kept in %s.\n", code.Reveal(), s.data.path(setupFile))
+	case !code.IsZero():
+		s.log.Info("the first account needs the setup code", "file", s.data.path(setupFile))
+	}
+	return code, err
+}
+
+func onlyLocal(addr net.Addr) bool {
+	at, err := netip.ParseAddrPort(addr.String())
+	return err == nil && at.Addr().Unmap().IsLoopback()
+}
+
+// Serve restores what is wanted, calls ready, and serves until ctx ends; then
+// it stops everything in order.
+func (s *Server) Serve(ctx context.Context, ready func() error) error {
+	defer s.data.close()
+	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var handlers sync.WaitGroup
+	api := httpapi.New(s.app, httpapi.Options{Logger: s.log})
+	web := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			handlers.Add(1)
+			defer handlers.Done()
+			api.ServeHTTP(w, r)
+		}),
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeader,
+		BaseContext:    func(net.Listener) context.Context { return requests },
+		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	err := s.app.Restore(ctx)
+	served := make(chan error, 1)
+	if err == nil {
+		go func() { served <- web.Serve(s.ln) }()
+		err = ready()
+	} else {
+		s.ln.Close()
+	}
+	if err == nil {
+		s.log.Info("serving", "control", s.URL())
+		select {
+		case <-ctx.Done():
+		case err = <-served:
+		}
+	}
+	s.stop(ctx, web, cancel, &handlers)
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+// stop ends the requests, then the tunnels, which may drain.
+func (s *Server) stop(ctx context.Context, web *http.Server, cancelRequests func(), handlers *sync.WaitGroup) {
+	s.log.Info("stopping", "drain", s.cfg.Drain)
+	base := context.WithoutCancel(ctx)
+	grace, cancel := context.WithTimeout(base, requestGrace)
+	defer cancel()
+	if web.Shutdown(grace) != nil {
+		cancelRequests() // a start that waits for its server, mostly
+		web.Close()
+	}
+	handlers.Wait()
+	s.app.Close()
+	drain, cancel := context.WithTimeout(base, s.cfg.Drain)
+	defer cancel()
+	s.tunnels.Close(drain)
+	s.log.Info("stopped")
+}
