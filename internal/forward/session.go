@@ -93,6 +93,7 @@ func (r *run) logEnd(err error) {
 // carry delivers one connection and returns when it has ended.
 func (r *run) carry(s *session, client pipe.Conn, meter *pipe.Meter) error {
 	target, err := r.deliver(client)
+	r.noteDelivery(err)
 	if err != nil {
 		s.reset()
 		return err
@@ -101,6 +102,21 @@ func (r *run) carry(s *session, client pipe.Conn, meter *pipe.Meter) error {
 		return net.ErrClosed
 	}
 	return pipe.Join(client, target, meter)
+}
+
+// noteDelivery keeps what a tunnel with a fixed target should tell: it is up, and
+// yet nothing flows. Of a dynamic one each client is told itself.
+func (r *run) noteDelivery(err error) {
+	if r.spec.Type == Dynamic || r.ctx.Err() != nil {
+		return
+	}
+	var f *Failure
+	if err != nil {
+		f = &Failure{Message: site.ReasonOf(err).String(), At: time.Now()}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.st.Undelivered = f
 }
 
 // deliver connects to the target of the tunnel, or to the one that the SOCKS client asks for.

@@ -92,4 +92,5 @@ type Status struct {
 	BytesIn      int64     // from the listener's clients to the target, since TunnelID began
 	BytesOut     int64     // back
 	BoundPort    int       // 0 until it listens
+	Undelivered  *Failure  // why the last connection found no way to the fixed target; nil when it did
 }

@@ -317,3 +317,23 @@ func TestCloseLetsOpenConnectionsEndAndTakesNoNewOnes(t *testing.T) {
 	}
 	<-closed
 }
+
+func TestATunnelTellsThatItsTargetCannotBeReached(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []Type{Local, Remote} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			spec := f.spec(kind, at(freePort(t)))
+			st := f.mustStart(spec)
+			c := dial(t, st.BoundPort)
+			if _, err := io.ReadAll(c); err == nil && kind == Local {
+				t.Error("a connection that was not delivered ended cleanly")
+			}
+			st = f.reaches("f1", "the failure", func(st Status) bool { return st.Undelivered != nil })
+			if st.State != Active || st.Undelivered.Message != "connection refused" {
+				t.Errorf("%+v, %+v", st, st.Undelivered)
+			}
+		})
+	}
+}

@@ -10,36 +10,20 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
-	"sync"
-	"time"
 
 	"github.com/adit-tunnel/adit/internal/app"
 	"github.com/adit-tunnel/adit/internal/auth"
 	"github.com/adit-tunnel/adit/internal/config"
 	"github.com/adit-tunnel/adit/internal/forward"
-	"github.com/adit-tunnel/adit/internal/httpapi"
 	"github.com/adit-tunnel/adit/internal/policy"
 	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/site"
 	"github.com/adit-tunnel/adit/internal/telemetry"
-)
-
-const (
-	headerTimeout = 10 * time.Second
-	bodyTimeout   = 30 * time.Second
-	// answerTimeout is above the 8 s that a start may take.
-	answerTimeout = 60 * time.Second
-	idleTimeout   = 2 * time.Minute
-	maxHeader     = 32 << 10
-	// requestGrace is how long requests under way may take to end.
-	requestGrace = time.Second
 )
 
 // Server is an adit that listens and is not yet serving.
@@ -177,28 +161,12 @@ func onlyLocal(addr net.Addr) bool {
 // it stops everything in order.
 func (s *Server) Serve(ctx context.Context, ready func() error) error {
 	defer s.data.close()
-	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	var handlers sync.WaitGroup
-	api := httpapi.New(s.app, httpapi.Options{Logger: s.log})
-	web := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			handlers.Add(1)
-			defer handlers.Done()
-			api.ServeHTTP(w, r)
-		}),
-		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeader,
-		BaseContext:    func(net.Listener) context.Context { return requests },
-		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
-	err := s.app.Restore(ctx)
+	w := s.newWeb(ctx)
 	served := make(chan error, 1)
+	go func() { served <- w.http.Serve(limit(s.ln, maxClients)) }()
+	err := s.app.Restore(ctx)
 	if err == nil {
-		go func() { served <- web.Serve(s.ln) }()
 		err = ready()
-	} else {
-		s.ln.Close()
 	}
 	if err == nil {
 		s.log.Info("serving", "control", s.URL())
@@ -207,27 +175,12 @@ func (s *Server) Serve(ctx context.Context, ready func() error) error {
 		case err = <-served:
 		}
 	}
-	s.stop(ctx, web, cancel, &handlers)
-	if errors.Is(err, http.ErrServerClosed) {
-		err = nil
-	}
-	return err
-}
-
-// stop ends the requests, then the tunnels, which may drain.
-func (s *Server) stop(ctx context.Context, web *http.Server, cancelRequests func(), handlers *sync.WaitGroup) {
 	s.log.Info("stopping", "drain", s.cfg.Drain)
-	base := context.WithoutCancel(ctx)
-	grace, cancel := context.WithTimeout(base, requestGrace)
-	defer cancel()
-	if web.Shutdown(grace) != nil {
-		cancelRequests() // a start that waits for its server, mostly
-		web.Close()
-	}
-	handlers.Wait()
+	w.stop(ctx)
 	s.app.Close()
-	drain, cancel := context.WithTimeout(base, s.cfg.Drain)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Drain)
 	defer cancel()
 	s.tunnels.Close(drain)
 	s.log.Info("stopped")
+	return err
 }

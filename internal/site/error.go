@@ -22,6 +22,25 @@ const (
 	TimedOut
 )
 
+// String says the reason to people.
+func (r Reason) String() string {
+	switch r {
+	case Refused:
+		return "connection refused"
+	case HostUnreachable:
+		return "host unreachable"
+	case NetworkUnreachable:
+		return "network unreachable"
+	case NameNotFound:
+		return "name not found"
+	case Denied:
+		return "not allowed"
+	case TimedOut:
+		return "timed out"
+	}
+	return "failed"
+}
+
 // DialError is a dial that failed.
 type DialError struct {
 	Reason  Reason
