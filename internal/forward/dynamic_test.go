@@ -94,3 +94,16 @@ func TestADynamicTunnelAsksForItsPassword(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAFailedDynamicTunnelDoesNotEvenGreet(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	st := f.mustStart(f.spec(Dynamic, ""))
+	f.faults.SetPassword(redact.New("another"))
+	f.faults.DropAll()
+	f.reaches("f1", "being refused", in(Failed))
+	if c, err := net.Dial("tcp", at(st.BoundPort)); err == nil { // else it was reset before that returned
+		ended(t, c)
+		c.Close()
+	}
+}

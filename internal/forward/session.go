@@ -107,7 +107,7 @@ func (r *run) carry(s *session, client pipe.Conn, meter *pipe.Meter) error {
 // noteDelivery keeps what a tunnel with a fixed target should tell: it is up, and
 // yet nothing flows. Of a dynamic one each client is told itself.
 func (r *run) noteDelivery(err error) {
-	if r.spec.Type == Dynamic || r.ctx.Err() != nil {
+	if r.spec.Type == Dynamic {
 		return
 	}
 	var f *Failure
@@ -116,11 +116,16 @@ func (r *run) noteDelivery(err error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.st.Undelivered = f
+	if r.st.State == Active { // else the state says why
+		r.st.Undelivered = f
+	}
 }
 
 // deliver connects to the target of the tunnel, or to the one that the SOCKS client asks for.
 func (r *run) deliver(client pipe.Conn) (pipe.Conn, error) {
+	if f := r.failure(); f != nil {
+		return nil, errors.New(f.Message) // nobody need wait for what needs a person
+	}
 	switch r.spec.Type {
 	case Remote:
 		ctx, cancel := context.WithTimeout(r.ctx, deliverTimeout)
@@ -130,6 +135,16 @@ func (r *run) deliver(client pipe.Conn) (pipe.Conn, error) {
 		return r.deliverSOCKS(client)
 	}
 	return r.dialThere(r.spec.Deliver)
+}
+
+// failure is why the tunnel is Failed, or nil when it is not.
+func (r *run) failure() *Failure {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.st.State != Failed {
+		return nil
+	}
+	return r.st.LastError
 }
 
 // deliverSOCKS serves one SOCKS5 client. What it is answered must reach it, so

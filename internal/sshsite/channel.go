@@ -21,7 +21,7 @@ import (
 // none, and the streams of a tunnel need none.
 type channel struct {
 	ssh.Channel
-	t             *transport
+	conn          *Conn
 	local, remote net.Addr
 }
 
@@ -29,10 +29,17 @@ type channel struct {
 // the connection is io.ErrUnexpectedEOF.
 func (c *channel) Read(p []byte) (int, error) {
 	n, err := c.Channel.Read(p)
-	if err == io.EOF && !c.t.alive() {
+	if err == io.EOF && !c.conn.t.alive() {
 		err = errLost
 	}
 	return n, err
+}
+
+// Close ends both directions. It does not wait: the message may have to, while
+// the server takes no bytes.
+func (c *channel) Close() error {
+	c.conn.spawn(func() { _ = c.Channel.Close() }) // an error means that it is closed
+	return nil
 }
 
 // errLost is the end of a channel whose connection was lost.
@@ -90,7 +97,7 @@ func splitAddress(network, target string) (string, uint16, error) {
 }
 
 func (c *Conn) stream(ch ssh.Channel, local, remote net.Addr) *channel {
-	return &channel{Channel: ch, t: c.t, local: local, remote: remote}
+	return &channel{Channel: ch, conn: c, local: local, remote: remote}
 }
 
 // openChannel opens a channel, as long as ctx allows. The SSH layer cannot give

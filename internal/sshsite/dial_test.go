@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -21,20 +22,24 @@ func TestDialSaysWhyAServerCannotBeUsed(t *testing.T) {
 		fault sshserver.Handshake
 		want  api.Code
 		step  string
+		hangs bool // only the time limit ends it
 	}{
-		"closes at once":           {sshserver.CloseAtOnce, api.CodeConnectionLost, "version"},
-		"accepts and says nothing": {sshserver.HangAtOnce, api.CodeTimeout, "version"},
-		"is a web server":          {sshserver.SpeakHTTP, api.CodeNotSSH, ""},
-		"is a mail server":         {sshserver.SpeakSMTP, api.CodeNotSSH, ""},
-		"sends garbage":            {sshserver.SpeakGarbage, api.CodeNotSSH, ""},
-		"closes after its version": {sshserver.CloseAfterVersion, api.CodeConnectionLost, "exchanging keys"},
-		"exchanges no keys":        {sshserver.HangAfterVersion, api.CodeTimeout, "exchanging keys"},
-		"never answers the login":  {sshserver.HangInAuth, api.CodeTimeout, "authenticating"},
+		"closes at once":           {sshserver.CloseAtOnce, api.CodeConnectionLost, "version", false},
+		"accepts and says nothing": {sshserver.HangAtOnce, api.CodeTimeout, "version", true},
+		"is a web server":          {sshserver.SpeakHTTP, api.CodeNotSSH, "", false},
+		"is a mail server":         {sshserver.SpeakSMTP, api.CodeNotSSH, "", true},
+		"sends garbage":            {sshserver.SpeakGarbage, api.CodeNotSSH, "", false},
+		"closes after its version": {sshserver.CloseAfterVersion, api.CodeConnectionLost, "exchanging keys", false},
+		"exchanges no keys":        {sshserver.HangAfterVersion, api.CodeTimeout, "exchanging keys", true},
+		"never answers the login":  {sshserver.HangInAuth, api.CodeTimeout, "authenticating", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
 			f.faults.SetHandshake(c.fault)
+			if c.hangs {
+				f.limit = 2 * time.Second
+			}
 			if e := f.fails(t, c.want); !strings.Contains(e.Message, c.step) || !strings.Contains(e.Message, f.cfg.Address) {
 				t.Errorf("%q does not name the address and the step %q", e.Message, c.step)
 			}

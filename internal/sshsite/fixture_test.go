@@ -51,6 +51,7 @@ type fixture struct {
 	host   ssh.Signer
 	keys   *memoryKeys
 	cfg    Config
+	limit  time.Duration // of a dial that should fail
 }
 
 func newFixture(t *testing.T, change ...func(*sshserver.Config)) *fixture {
@@ -59,7 +60,7 @@ func newFixture(t *testing.T, change ...func(*sshserver.Config)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{faults: new(sshserver.Faults), host: host, keys: new(memoryKeys)}
+	f := &fixture{faults: new(sshserver.Faults), host: host, keys: new(memoryKeys), limit: 20 * time.Second}
 	conf := sshserver.Config{HostKeys: []ssh.Signer{host}, User: "mole", Password: redact.New(password), Faults: f.faults}
 	for _, c := range change {
 		c(&conf)
@@ -93,7 +94,7 @@ func (f *fixture) dial(t *testing.T) *Conn {
 // fails dials and wants an error with this code.
 func (f *fixture) fails(t *testing.T, want api.Code) *api.Error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), f.limit)
 	defer cancel()
 	c, err := Dial(ctx, f.cfg)
 	if err == nil {
