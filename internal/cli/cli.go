@@ -11,19 +11,27 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/adit-tunnel/adit/internal/config"
 	"github.com/adit-tunnel/adit/internal/demo"
 	"github.com/adit-tunnel/adit/internal/server"
 )
 
+// echoTime is how long after a signal the same one again is not a second one:
+// timeout(1) and some supervisors signal a process, and then its whole group.
+const echoTime = 100 * time.Millisecond
+
 // Main runs the command that args (without the program's name) ask for and
-// returns the exit code. SIGINT and SIGTERM end the command in its own order;
-// a second one makes Main return 130 at once, with the command still running:
-// the caller is to exit.
+// returns the exit code. SIGINT, SIGTERM and SIGHUP end the command in its own
+// order; a second one makes Main return 130 at once, with the command still
+// running: the caller is to exit.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	signals := make(chan os.Signal, 2) // two are told apart even if they come together
+	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup wants to outlive its terminal
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	defer signal.Stop(signals)
 	p := &program{
 		stdin: stdin, stdout: stdout, stderr: stderr,
@@ -48,15 +56,20 @@ func (p *program) run(ctx context.Context, args []string, signals <-chan os.Sign
 	defer cancel()
 	ended := make(chan int, 1)
 	go func() { ended <- p.execute(ctx, args) }()
+	var first os.Signal
+	var echoes time.Time // until then
 	for {
 		select {
 		case code := <-ended:
 			return code
-		case <-signals:
-			if ctx.Err() != nil {
+		case s := <-signals:
+			switch {
+			case first == nil:
+				first, echoes = s, time.Now().Add(echoTime)
+				cancel()
+			case s != first || time.Now().After(echoes):
 				return exitInterrupted
 			}
-			cancel()
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/config"
@@ -214,20 +215,50 @@ func TestTheFirstSignalEndsServeInItsOwnOrder(t *testing.T) {
 
 func TestTheSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
+	for name, c := range map[string]struct {
+		second os.Signal
+		after  time.Duration
+	}{
+		"the same one later":  {os.Interrupt, 2 * echoTime},
+		"another one at once": {syscall.SIGTERM, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHarness()
+				signals := make(chan os.Signal, 2)
+				signals <- os.Interrupt
+				time.AfterFunc(c.after, func() { signals <- c.second })
+				hang := make(chan struct{})
+				h.serve = func(context.Context, config.Config, io.Writer, io.Writer) error {
+					<-hang // deaf to its context
+					return nil
+				}
+				if code := h.run(context.Background(), []string{"serve"}, signals); code != 130 {
+					t.Errorf("code %d, want 130", code)
+				}
+				close(hang)
+			})
+		})
+	}
+}
+
+// timeout(1) signals its child, and then the group that the child is in.
+func TestASignalThatCameTwiceIsOne(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness()
 		signals := make(chan os.Signal, 2)
-		signals <- os.Interrupt
-		signals <- os.Interrupt
-		hang := make(chan struct{})
-		h.serve = func(context.Context, config.Config, io.Writer, io.Writer) error {
-			<-hang // deaf to its context
+		signals <- syscall.SIGTERM
+		signals <- syscall.SIGTERM
+		h.serve = func(ctx context.Context, _ config.Config, _, _ io.Writer) error {
+			<-ctx.Done()
+			time.Sleep(time.Second) // the drain
 			return nil
 		}
-		if code := h.run(context.Background(), []string{"serve"}, signals); code != 130 {
-			t.Errorf("code %d, want 130", code)
+		if code := h.run(context.Background(), []string{"serve"}, signals); code != 0 {
+			t.Errorf("code %d, want 0", code)
 		}
-		close(hang)
 	})
 }
 
