@@ -6,8 +6,10 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/adit-tunnel/adit/api"
+	"github.com/adit-tunnel/adit/internal/forward"
 	"github.com/adit-tunnel/adit/internal/store"
 )
 
@@ -92,10 +94,15 @@ func effective(e ends, boundPort int) *api.Effective {
 	return shown
 }
 
-// warnings tells what a forward would do that its owner may not expect.
-func warnings(f *store.Forward) []string {
+// warnings tells what a forward would do that its owner may not expect, and
+// that it runs and yet found no way to its target.
+func warnings(f *store.Forward, st forward.Status) []string {
 	e := endsOf(f)
 	told := []string{}
+	if u := st.Undelivered; u != nil {
+		told = append(told, fmt.Sprintf("The last connection, at %s, could not be delivered to %s: %s",
+			u.At.UTC().Format(time.RFC3339), e.deliver(), u.Message))
+	}
 	if isLoopback(e.listenHost) {
 		return told
 	}

@@ -3,8 +3,10 @@ package app
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/adit-tunnel/adit/api"
+	"github.com/adit-tunnel/adit/internal/forward"
 	"github.com/adit-tunnel/adit/internal/store"
 )
 
@@ -102,9 +104,20 @@ func TestWarningsAreAboutWhatOthersCanReach(t *testing.T) {
 		{f{Type: "remote", BindAddress: "0.0.0.0", BindPort: 9}, "GatewayPorts"},
 		{f{Type: "remote", RemoteHost: "::", BindPort: 9}, "GatewayPorts"},
 	} {
-		got := warnings(&c.row)
+		got := warnings(&c.row, forward.Status{})
 		if got == nil || len(got) > 1 || (len(got) == 0) != (c.want == "") || len(got) == 1 && !strings.Contains(got[0], c.want) {
 			t.Errorf("%+v: %q, want %q", c.row, got, c.want)
 		}
+	}
+}
+
+func TestWarningsTellWhatWasNotDelivered(t *testing.T) {
+	t.Parallel()
+	row := store.Forward{Type: api.ForwardLocal, RemoteHost: "10.0.0.5", RemotePort: 80}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	told := warnings(&row, forward.Status{Undelivered: &forward.Failure{Message: "connection refused", At: at}})
+	want := "The last connection, at 2026-01-02T03:04:05Z, could not be delivered to 10.0.0.5:80: connection refused"
+	if len(told) != 1 || told[0] != want {
+		t.Errorf("got %q", told)
 	}
 }

@@ -18,7 +18,7 @@ func (a *App) Forwards(ctx context.Context, who access.Actor, namespace, status 
 		return nil, err
 	}
 	shown := []api.Forward{}
-	return shown, a.Store.Read(ctx, func(r *store.Reader) error {
+	err = a.Store.Read(ctx, func(r *store.Reader) error {
 		list, err := r.Forwards(ctx, scope, store.Page{})
 		if err != nil {
 			return err
@@ -38,6 +38,7 @@ func (a *App) Forwards(ctx context.Context, who access.Actor, namespace, status 
 		}
 		return nil
 	})
+	return shown, err
 }
 
 // Forward reads one forward.
@@ -67,27 +68,26 @@ func (a *App) ForwardStatus(ctx context.Context, who access.Actor, id string) (s
 }
 
 // CreateForward adds a forward to the namespace. It may lack what a start needs.
-func (a *App) CreateForward(ctx context.Context, who access.Actor, namespace string, in api.ForwardInput) (shown api.Forward, err error) {
+func (a *App) CreateForward(ctx context.Context, who access.Actor, namespace string, in api.ForwardInput) (api.Forward, error) {
 	scope, err := scopeOf(who, namespace, access.Create)
 	if err != nil {
-		return shown, err
+		return api.Forward{}, err
 	}
 	row, err := newRow(who, scope)
 	if err != nil {
-		return shown, err
+		return api.Forward{}, err
 	}
 	f := store.Forward{Row: row}
 	err = a.write(ctx, func(tx *store.Tx) error {
 		if err := a.applyForward(ctx, &tx.Reader, who, &f, in); err != nil {
 			return err
 		}
-		if err := tx.CreateForward(ctx, f); err != nil {
-			return err
-		}
-		shown, err = a.toForward(ctx, newRows(&tx.Reader), &f)
-		return err
+		return tx.CreateForward(ctx, f)
 	})
-	return shown, err
+	if err != nil {
+		return api.Forward{}, err
+	}
+	return a.toForward(ctx, newRows(&a.Store.Reader), &f)
 }
 
 // applyForward writes what a request gives into the row.
@@ -190,7 +190,7 @@ func (a *App) toForward(ctx context.Context, rows *rows, f *store.Forward) (api.
 		CreatedAt: api.Time{Time: f.CreatedAt}, UpdatedAt: api.Time{Time: f.UpdatedAt},
 		Namespace: text(f.Namespace), DataType: dataType(&f.Row),
 		ServerAddress: text(f.ServerAddress), Username: text(f.Username), AuthType: text(f.AuthType), KeyPath: text(f.KeyPath),
-		Desired: desired(f), State: string(st.State), LastError: toFailure(st.LastError), Effective: shown, Warnings: warnings(f),
+		Desired: desired(f), State: string(st.State), LastError: toFailure(st.LastError), Effective: shown, Warnings: warnings(f, st),
 		HasPassword: len(f.Password) > 0, HasKeyContent: len(f.KeyContent) > 0, HasPassphrase: len(f.Passphrase) > 0,
 		HasSOCKSPassword: len(f.SOCKSPassword) > 0, SOCKSUsername: text(f.SOCKSUsername), HostKey: host,
 	}, nil
@@ -206,7 +206,7 @@ func (a *App) toForwardStatus(ctx context.Context, rows *rows, f *store.Forward)
 		BindAddress: text(f.BindAddress), BindPort: number(f.BindPort),
 		State: string(st.State), Desired: desired(f), LastError: toFailure(st.LastError),
 		Since: api.At(st.Since), NextRetry: api.At(st.NextRetry),
-		Connections: st.Connections, BytesIn: st.BytesIn, BytesOut: st.BytesOut, Effective: shown, Warnings: warnings(f),
+		Connections: st.Connections, BytesIn: st.BytesIn, BytesOut: st.BytesOut, Effective: shown, Warnings: warnings(f, st),
 	}, err
 }
 

@@ -45,7 +45,11 @@ func (h *hostKeys) Pin(ctx context.Context, key ssh.PublicKey) error {
 			return false, nil
 		}
 		if known.Pinned != nil {
-			return false, fmt.Errorf("pin host key of %s: another connection recorded a different one", h.address)
+			return false, &api.Error{
+				Code:    api.CodeHostKeyChanged,
+				Message: fmt.Sprintf("%s offered different host keys to two first connections", h.address),
+				Hint:    "forget its host key and start again; if it happens again, somebody may be in between",
+			}
 		}
 		known.Pinned, known.PinnedAt, known.Connected = wire, now(), true
 		if bytes.Equal(known.Offered, wire) {
@@ -191,8 +195,12 @@ func manualAddress(f *store.Forward) (string, bool) {
 
 func (a *App) acceptHostKey(ctx context.Context, scope access.Scope, address, fingerprint string) error {
 	h := &hostKeys{app: a, scope: scope, address: address}
-	err := h.change(ctx, func(known *store.HostKey) (bool, error) { return accept(known, address, fingerprint) })
-	if err != nil {
+	accepted := false
+	err := h.change(ctx, func(known *store.HostKey) (_ bool, err error) {
+		accepted, err = accept(known, address, fingerprint)
+		return accepted, err
+	})
+	if err != nil || !accepted {
 		return err
 	}
 	return a.refreshAddress(ctx, scope, address)

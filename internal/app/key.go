@@ -97,7 +97,7 @@ var errMoved = errors.New("the row changed meanwhile")
 // saveKey writes a changed key if it is still as it was before, and gives the
 // forwards that use it.
 func (a *App) saveKey(ctx context.Context, who access.Actor, before store.Key, k *store.Key) (users []store.Forward, err error) {
-	return users, a.write(ctx, func(tx *store.Tx) error {
+	err = a.write(ctx, func(tx *store.Tx) error {
 		current, err := keys.load(ctx, &tx.Reader, who, before.ID, access.Edit)
 		if err != nil {
 			return err
@@ -117,13 +117,14 @@ func (a *App) saveKey(ctx context.Context, who access.Actor, before store.Key, k
 		users, err = tx.ForwardsUsingKey(ctx, k.ID)
 		return err
 	})
+	return users, err
 }
 
 // applyKey writes what a request gives into the row, and parses the private
 // key where that may have changed.
 func (a *App) applyKey(k *store.Key, in api.KeyInput) error {
 	passphrase := in.Passphrase
-	if !passphrase.Given() {
+	if value, _ := passphrase.Get(); value == "" && in.Password.Given() {
 		passphrase = in.Password
 	}
 	before := *k
@@ -177,7 +178,7 @@ func (a *App) DeleteKey(ctx context.Context, who access.Actor, id string) error 
 		if err != nil {
 			return err
 		}
-		users, err := tx.ForwardsUsingKey(ctx, k.ID)
+		users, err := loggingInWith(ctx, tx, k.ID)
 		if err != nil {
 			return err
 		}
@@ -186,6 +187,27 @@ func (a *App) DeleteKey(ctx context.Context, who access.Actor, id string) error 
 		}
 		return tx.DeleteKey(ctx, k.ID)
 	})
+}
+
+// loggingInWith lists the forwards whose server logs in with a key. A server
+// may name a key and log in with its password all the same.
+func loggingInWith(ctx context.Context, tx *store.Tx, keyID string) ([]store.Forward, error) {
+	named, err := tx.ForwardsUsingKey(ctx, keyID)
+	if err != nil {
+		return nil, err
+	}
+	rows := newRows(&tx.Reader)
+	var users []store.Forward
+	for _, f := range named {
+		server, _, err := rows.of(ctx, &f)
+		if err != nil {
+			return nil, err
+		}
+		if server != nil && server.AuthType != api.AuthPassword {
+			users = append(users, f)
+		}
+	}
+	return users, nil
 }
 
 func toKey(k *store.Key) api.Key {

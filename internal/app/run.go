@@ -19,6 +19,8 @@ func (a *App) StartForward(ctx context.Context, who access.Actor, id string) (ap
 	}
 	var tried store.Forward
 	load := func(ctx context.Context) (spec forward.Spec, err error) {
+		// What ends a try, a stop or its time, is the supervisor's to tell.
+		ctx = context.WithoutCancel(ctx)
 		tried, spec, err = a.loadSpec(ctx, f.ID, signers{})
 		return spec, err
 	}

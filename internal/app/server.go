@@ -18,7 +18,7 @@ func (a *App) Servers(ctx context.Context, who access.Actor, namespace string) (
 		return nil, err
 	}
 	shown := []api.Server{}
-	return shown, a.Store.Read(ctx, func(r *store.Reader) error {
+	err = a.Store.Read(ctx, func(r *store.Reader) error {
 		list, err := r.Servers(ctx, scope, store.Page{})
 		if err != nil {
 			return err
@@ -33,6 +33,7 @@ func (a *App) Servers(ctx context.Context, who access.Actor, namespace string) (
 		}
 		return nil
 	})
+	return shown, err
 }
 
 // Server reads one server.

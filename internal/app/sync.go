@@ -28,20 +28,22 @@ func (a *App) SyncForwards(ctx context.Context, who access.Actor, namespace stri
 	if err := a.write(ctx, func(tx *store.Tx) error { return s.run(ctx, tx) }); err != nil {
 		return api.Synced[api.Forward]{}, err
 	}
-	a.refresh(s.updated)
-	return s.answer, nil
+	a.refresh(s.changed)
+	return s.answer(ctx)
 }
 
 // forwardSync is one sync under way.
 type forwardSync struct {
-	app    *App
-	who    access.Actor
-	scope  access.Scope
-	items  []SyncItem
-	fresh  []store.Row // for each item, in case it has to be created
-	answer api.Synced[api.Forward]
+	app   *App
+	who   access.Actor
+	scope access.Scope
+	items []SyncItem
+	fresh []store.Row // for each item, in case it has to be created
 
-	updated []store.Forward
+	saved            []store.Forward // in the order of the items
+	changed          []store.Forward // of those
+	created, updated int
+	errors           []api.SyncError
 }
 
 // prepared is an item that can be saved.
@@ -54,9 +56,6 @@ type prepared struct {
 // run looks at all items first and writes then: an error of a write ends the
 // transaction, so no item may run into one.
 func (s *forwardSync) run(ctx context.Context, tx *store.Tx) error {
-	s.answer = api.Synced[api.Forward]{
-		Message: "Port forwards synced successfully", Errors: []api.SyncError{}, Items: []api.Forward{},
-	}
 	// In the order of the items, so that a list has them as if created one by one.
 	for range s.items {
 		row, err := newRow(s.who, s.scope)
@@ -69,26 +68,38 @@ func (s *forwardSync) run(ctx context.Context, tx *store.Tx) error {
 	if err != nil {
 		return err
 	}
-	rows := newRows(&tx.Reader)
-	if err := rows.preload(ctx, s.scope); err != nil {
-		return err
-	}
-	for i := range s.items {
-		p := ready[i]
+	for _, p := range ready {
 		if p == nil {
 			continue
 		}
 		if err := s.save(ctx, tx, p); err != nil {
 			return err
 		}
-		shown, err := s.app.toForward(ctx, rows, &p.row)
-		if err != nil {
+	}
+	return nil
+}
+
+// answer shows what was saved.
+func (s *forwardSync) answer(ctx context.Context) (api.Synced[api.Forward], error) {
+	out := api.Synced[api.Forward]{
+		Message: "Port forwards synced successfully", SyncedCount: len(s.saved), Created: s.created, Updated: s.updated,
+		Errors: append([]api.SyncError{}, s.errors...), Items: []api.Forward{},
+	}
+	err := s.app.Store.Read(ctx, func(r *store.Reader) error {
+		rows := newRows(r)
+		if err := rows.preload(ctx, s.scope); err != nil {
 			return err
 		}
-		s.answer.Items = append(s.answer.Items, shown)
-	}
-	s.answer.SyncedCount = len(s.answer.Items)
-	return nil
+		for i := range s.saved {
+			shown, err := s.app.toForward(ctx, rows, &s.saved[i])
+			if err != nil {
+				return err
+			}
+			out.Items = append(out.Items, shown)
+		}
+		return nil
+	})
+	return out, err
 }
 
 // prepare validates every item, and gives by index those to be saved. It goes
@@ -106,7 +117,7 @@ func (s *forwardSync) prepare(ctx context.Context, tx *store.Tx) ([]*prepared, e
 		var told *api.Error
 		switch {
 		case errors.As(err, &told):
-			s.answer.Errors = append(s.answer.Errors, api.SyncError{Index: i, LocalID: text(localID), Message: told.Error()})
+			s.errors = append(s.errors, api.SyncError{Index: i, LocalID: text(localID), Message: told.Error()})
 			continue
 		case err != nil:
 			return nil, err
@@ -114,7 +125,7 @@ func (s *forwardSync) prepare(ctx context.Context, tx *store.Tx) ([]*prepared, e
 		ready[i] = p
 		won[localID] = true
 	}
-	slices.SortFunc(s.answer.Errors, func(a, b api.SyncError) int { return cmp.Compare(a.Index, b.Index) })
+	slices.SortFunc(s.errors, func(a, b api.SyncError) int { return cmp.Compare(a.Index, b.Index) })
 	return ready, nil
 }
 
@@ -140,17 +151,19 @@ func (s *forwardSync) prepareItem(ctx context.Context, tx *store.Tx, item *SyncI
 	return p, nil
 }
 
-func (s *forwardSync) save(ctx context.Context, tx *store.Tx, p *prepared) error {
+func (s *forwardSync) save(ctx context.Context, tx *store.Tx, p *prepared) (err error) {
 	switch {
 	case !p.exists:
-		s.answer.Created++
-		return tx.CreateForward(ctx, p.row)
+		s.created++
+		err = tx.CreateForward(ctx, p.row)
 	case p.same:
-		s.answer.Updated++
-		return nil
+		s.updated++
+	default:
+		s.updated++
+		p.row.UpdatedAt = now()
+		s.changed = append(s.changed, p.row)
+		err = tx.UpdateForward(ctx, p.row)
 	}
-	s.answer.Updated++
-	p.row.UpdatedAt = now()
-	s.updated = append(s.updated, p.row)
-	return tx.UpdateForward(ctx, p.row)
+	s.saved = append(s.saved, p.row)
+	return err
 }

@@ -56,7 +56,7 @@ func (a *App) Register(ctx context.Context, in api.Registration) (api.Registered
 		}
 		err := tx.CreateUser(ctx, user)
 		if errors.Is(err, store.ErrConflict) {
-			return &api.Error{Code: api.CodeBadRequest, Message: "Email already exists", Err: err}
+			return emailTaken(err)
 		}
 		if err != nil {
 			return err
@@ -78,6 +78,12 @@ func (a *App) mayRegister(ctx context.Context, r *store.Reader, in api.Registrat
 	if _, ok := in.InviteCode.Get(); ok {
 		return &api.Error{Code: api.CodeNotFound, Message: "Invite code not found"}
 	}
+	switch _, err := r.UserByEmail(ctx, in.Email); {
+	case err == nil:
+		return emailTaken(nil)
+	case !errors.Is(err, store.ErrNotFound):
+		return err
+	}
 	n, err := r.CountUsers(ctx)
 	if err != nil {
 		return err
@@ -94,6 +100,10 @@ func (a *App) mayRegister(ctx context.Context, r *store.Reader, in api.Registrat
 		}
 	}
 	return nil
+}
+
+func emailTaken(cause error) error {
+	return &api.Error{Code: api.CodeBadRequest, Message: "Email already exists", Err: cause}
 }
 
 // same compares two secrets in time that tells neither content nor length.
@@ -137,7 +147,13 @@ func (a *App) Login(ctx context.Context, in api.Credentials) (api.Session, error
 	if err != nil {
 		return api.Session{}, err
 	}
-	err = a.write(ctx, func(tx *store.Tx) error { return tx.CreateSession(ctx, session) })
+	err = a.write(ctx, func(tx *store.Tx) error {
+		// Whoever adds a session takes out those that have ended.
+		if _, err := tx.PurgeSessions(ctx, now()); err != nil {
+			return err
+		}
+		return tx.CreateSession(ctx, session)
+	})
 	if err != nil {
 		return api.Session{}, err
 	}

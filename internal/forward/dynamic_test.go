@@ -102,8 +102,5 @@ func TestAFailedDynamicTunnelDoesNotEvenGreet(t *testing.T) {
 	f.faults.SetPassword(redact.New("another"))
 	f.faults.DropAll()
 	f.reaches("f1", "being refused", in(Failed))
-	if c, err := net.Dial("tcp", at(st.BoundPort)); err == nil { // else it was reset before that returned
-		ended(t, c)
-		c.Close()
-	}
+	turnedAway(t, st.BoundPort)
 }

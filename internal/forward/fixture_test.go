@@ -105,7 +105,11 @@ func (f *fixture) startSSH(addr string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); f.server.Serve(ctx, ln) }()
-	f.stopSSH = func() { cancel(); <-done }
+	f.stopSSH = func() {
+		f.faults.DropAll() // as a crash does it; in good order streams end cleanly
+		cancel()
+		<-done
+	}
 }
 
 // spec is a forward over the fixture's server.
@@ -211,4 +215,17 @@ func ended(t *testing.T, c net.Conn) {
 	if _, err := c.Read(make([]byte, 1)); err == nil || err == io.EOF {
 		t.Errorf("read: %v, want a reset", err)
 	}
+}
+
+// turnedAway wants a new connection to be reset without a byte. That may happen
+// before the dial has returned.
+func turnedAway(t *testing.T, port int) {
+	t.Helper()
+	c, err := net.Dial("tcp", at(port))
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	ended(t, c)
 }

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ const (
 // failure count for all of them together.
 type line struct {
 	cfg  sshsite.Config
+	dial func(context.Context, sshsite.Config) (*sshsite.Conn, error) // sshsite.Dial, but for tests
 	log  *slog.Logger
 	ctx  context.Context
 	stop context.CancelFunc
@@ -30,8 +32,10 @@ type line struct {
 
 	mu      sync.Mutex // guards below
 	now     lineView
-	waited  bool // somebody waits for the try that is under way, or the next
-	pending bool // a try is under way or about to begin
+	waited  bool               // somebody waits for the try that is under way, or the next
+	pending bool               // a try is under way or about to begin
+	abort   context.CancelFunc // of the try that is under way
+	stale   bool               // that try began before an edit: its outcome does not count
 }
 
 // lineView is what a line shows at one moment.
@@ -44,7 +48,7 @@ type lineView struct {
 }
 
 func newLine(ctx context.Context, cfg sshsite.Config, log *slog.Logger) *line {
-	l := &line{cfg: cfg, log: log, done: make(chan struct{}), kick: make(chan struct{}, 1), waited: true, pending: true}
+	l := &line{cfg: cfg, dial: sshsite.Dial, log: log, done: make(chan struct{}), kick: make(chan struct{}, 1), waited: true, pending: true}
 	l.ctx, l.stop = context.WithCancel(ctx)
 	l.now.changed = make(chan struct{})
 	return l
@@ -69,6 +73,18 @@ func (l *line) tryNow() uint64 {
 	return l.now.tries + 1
 }
 
+// tryAfresh makes a try happen that begins after this call: what it depends on,
+// the host key for one, was edited.
+func (l *line) tryAfresh() {
+	l.tryNow()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.abort != nil {
+		l.stale = true
+		l.abort()
+	}
+}
+
 // publish replaces the view and tells all who follow.
 func (l *line) publish(change func(v *lineView)) {
 	l.mu.Lock()
@@ -88,28 +104,41 @@ func (l *line) run() {
 		if err == nil {
 			err = l.hold(conn, &p)
 		}
-		if l.ctx.Err() != nil {
+		switch {
+		case l.ctx.Err() != nil:
 			return
-		}
-		if !l.rest(&p, err) {
+		case errors.Is(err, errStale):
+			continue
+		case !l.rest(&p, err):
 			return
 		}
 	}
 }
 
-// try makes one connection attempt and counts it.
+// errStale is the outcome of a try that an edit has overtaken.
+var errStale = errors.New("overtaken by an edit")
+
+// try makes one connection attempt.
 func (l *line) try() (*sshsite.Conn, error) {
+	ctx, abort := context.WithCancel(l.ctx)
+	defer abort()
 	l.mu.Lock()
-	l.pending = true
 	limit := retryTimeout
 	if l.waited {
 		limit = startTimeout
 	}
-	l.waited = false
+	l.waited, l.pending, l.stale, l.abort = false, true, false, abort
 	l.mu.Unlock()
-	ctx, cancel := context.WithTimeout(l.ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return sshsite.Dial(ctx, l.cfg)
+	conn, err := l.dial(ctx, l.cfg)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.abort = nil
+	if err != nil && l.stale {
+		err = errStale
+	}
+	return conn, err
 }
 
 // hold shows the connection to the tunnels until it is lost, and returns why.

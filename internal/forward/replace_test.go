@@ -4,9 +4,11 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/redact"
+	"github.com/adit-tunnel/adit/internal/sshserver"
 	"github.com/adit-tunnel/adit/internal/testx/target"
 )
 
@@ -248,4 +250,22 @@ func TestAForwardWithoutASpecIsFailedUntilItHasOne(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	f.mustStart(f.spec(Local, target.Start(t)))
+}
+
+// A host key is accepted while a try with the old pin hangs: that try must not
+// decide, or the tunnel would rest for a minute although nothing is wrong.
+func TestAnEditOvertakesATryThatBeganBeforeIt(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	spec := f.spec(Local, target.Start(t))
+	f.faults.SetHandshake(sshserver.HangAfterVersion)
+	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec) })
+	f.counts("the first try", func(n sshserver.Counts) bool { return n.Accepted == 1 })
+	f.faults.SetHandshake(sshserver.Behave)
+	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec) })
+	started := time.Now()
+	f.reaches("f1", "the new try", in(Active))
+	if took := time.Since(started); took > startTimeout/2 {
+		t.Errorf("it waited %v for the old try", took)
+	}
 }

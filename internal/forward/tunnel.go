@@ -205,7 +205,7 @@ func (t *Tunnel) Restart(spec Spec) {
 	old := t.current()
 	if old != nil && old.spec.runsLike(&spec) {
 		if old.status().State != Active {
-			old.line.tryNow()
+			old.line.tryAfresh()
 			old.nudge()
 		}
 		return

@@ -271,10 +271,7 @@ func TestAFailedTunnelClosesNewConnectionsAtOnce(t *testing.T) {
 	if failed.TunnelID != st.TunnelID || failed.LastError.Code != api.CodeAuthFailed || time.Until(failed.NextRetry) < 30*time.Second {
 		t.Errorf("failed: %+v, %+v", failed, failed.LastError)
 	}
-	if c, err := net.Dial("tcp", at(st.BoundPort)); err == nil { // else it was reset before that returned
-		ended(t, c)
-		c.Close()
-	}
+	turnedAway(t, st.BoundPort)
 	wantCode(t, f.start(spec), api.CodeAuthFailed)
 	if st := f.sup.Status("f1"); st.State != Failed {
 		t.Errorf("a start that failed unmade what is wanted: %+v", st)
@@ -326,9 +323,10 @@ func TestATunnelTellsThatItsTargetCannotBeReached(t *testing.T) {
 			f := newFixture(t)
 			spec := f.spec(kind, at(freePort(t)))
 			st := f.mustStart(spec)
-			c := dial(t, st.BoundPort)
-			if _, err := io.ReadAll(c); err == nil && kind == Local {
-				t.Error("a connection that was not delivered ended cleanly")
+			if kind == Local {
+				turnedAway(t, st.BoundPort)
+			} else { // there the SSH server ends it, in its own way
+				dial(t, st.BoundPort)
 			}
 			st = f.reaches("f1", "the failure", func(st Status) bool { return st.Undelivered != nil })
 			if st.State != Active || st.Undelivered.Message != "connection refused" {

@@ -42,6 +42,18 @@ func TestAPatchMovesAnActiveForward(t *testing.T) {
 	g.echoes(g.dial(bound(got)), "two")
 }
 
+func TestAPortThatTheSystemPickedIsKept(t *testing.T) {
+	t.Parallel()
+	g := newGround(t)
+	path := g.forward(object{"localPort": freePort(t)})
+	g.started(path)
+	picked := bound(g.patch(path, object{"localPort": nil}).is(200))
+	g.post(path+"/stop", nil).is(200)
+	if got := bound(g.started(path)); got != picked {
+		t.Errorf("listens at %s, was %s", got, picked)
+	}
+}
+
 func TestAPatchThatCannotRunChangesNothing(t *testing.T) {
 	t.Parallel()
 	g := newGround(t)
@@ -151,9 +163,25 @@ func TestAKeyThatChangesTakesItsForwardsAlong(t *testing.T) {
 	if !contains(m, `"echo"`) {
 		t.Errorf("message %q", m)
 	}
+	g.patch("/keys/pw", object{"passphrase": sshPassword}).is(200)
+	what, ok := state("active")
+	g.becomes(path, what, ok)
+	g.delete("/keys/pw").fails(409, "conflict")
 	g.post(path+"/stop", nil).is(200)
 	g.delete("/keys/pw").is(200)
 	g.post(path+"/start", nil).fails(400, "credentials_missing")
+}
+
+func TestAKeyThatAServerOnlyNamesCanBeDeleted(t *testing.T) {
+	t.Parallel()
+	g := newGround(t)
+	g.post("/keys", object{"name": "k", "type": "password", "localId": "pw", "password": "unused"}).is(201)
+	g.patch("/servers/mole", object{"keyId": "pw"}).is(200) // it goes on with its password
+	path := g.forward(nil)
+	g.started(path)
+	g.delete("/keys/pw").is(200)
+	has(t, g.get(path).is(200), object{"state": "active"})
+	has(t, g.get("/servers/mole").is(200), object{"keyId": "pw"})
 }
 
 func TestAServerInUseIsNotDeleted(t *testing.T) {

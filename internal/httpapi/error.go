@@ -12,17 +12,25 @@ import (
 	"github.com/adit-tunnel/adit/api"
 )
 
-// huma makes the errors that it finds itself with these package variables.
-// None of them is expected: parameters are texts and bodies are not its work.
+// huma makes the errors that it finds itself with these package variables, as
+// 422 with the offending value in them. Nothing is left for it to find, since
+// parameters are texts and bodies are not its work; whatever it finds all the
+// same is told in our shape, and only logged.
 func init() {
-	huma.NewError = func(status int, _ string, _ ...error) huma.StatusError { return bareError(status) }
+	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
+		return fromHuma(context.Background(), status, message, errs)
+	}
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, message string, errs ...error) huma.StatusError {
-		if status >= http.StatusInternalServerError {
-			return toldFrom(ctx.Context(), slog.Default(), fmt.Errorf("%s: %w", message, errors.Join(errs...)))
-		}
-		return bareError(http.StatusBadRequest)
+		return fromHuma(ctx.Context(), status, message, errs)
 	}
 	huma.DefaultArrayNullable = false
+}
+
+func fromHuma(ctx context.Context, status int, message string, errs []error) *errorAnswer {
+	if status < http.StatusInternalServerError {
+		return toldFrom(ctx, slog.Default(), &api.Error{Code: api.CodeBadRequest, Message: "Bad Request"})
+	}
+	return toldFrom(ctx, slog.Default(), fmt.Errorf("%s: %w", message, errors.Join(errs...)))
 }
 
 // statuses is what each code is in HTTP. A code that is not here is 500.
@@ -78,11 +86,6 @@ func (e *errorAnswer) Error() string { return fmt.Sprint(e.Message) }
 // GetStatus implements huma.StatusError.
 func (e *errorAnswer) GetStatus() int { return e.StatusCode }
 
-func bareError(status int) *errorAnswer {
-	text := http.StatusText(status)
-	return &errorAnswer{api.ErrorBody{StatusCode: status, Message: text, Status: text}}
-}
-
 // toldFrom makes of any error what may be shown, and logs what may not: the
 // causes of errors of ours.
 func toldFrom(ctx context.Context, logger *slog.Logger, err error) *errorAnswer {
@@ -97,8 +100,9 @@ func toldFrom(ctx context.Context, logger *slog.Logger, err error) *errorAnswer 
 	if status == http.StatusInternalServerError && ctx.Err() == nil {
 		logger.ErrorContext(ctx, "request failed", "request", requestFrom(ctx).id, "error", err)
 	}
-	answer := bareError(status)
-	answer.Code, answer.Hint, answer.Message = told.Code, told.Hint, told.Message
+	answer := &errorAnswer{api.ErrorBody{
+		StatusCode: status, Message: told.Message, Status: http.StatusText(status), Code: told.Code, Hint: told.Hint,
+	}}
 	if told.Code == api.CodeInvalid && len(told.Details) > 0 {
 		answer.Message = told.Details
 	}

@@ -118,6 +118,18 @@ func TestAnswersCarryTheFixedHeadersAndNothingOfHumas(t *testing.T) {
 	}
 }
 
+func TestAnswersAreJSONWhateverIsAccepted(t *testing.T) {
+	t.Parallel()
+	f := signedUp(t)
+	for _, accept := range []string{"*/*", "text/html", "application/xml;q=0.9", "application/json;q=0", "nonsense"} {
+		r := f.request("GET", "/auth/validate", "")
+		r.Header.Set("Accept", accept)
+		if got := f.send(r); got.status != 200 || got.header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %d %v", accept, got.status, got.header)
+		}
+	}
+}
+
 func TestBodiesMustBeJSON(t *testing.T) {
 	t.Parallel()
 	f := signedUp(t)

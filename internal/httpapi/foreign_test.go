@@ -74,7 +74,15 @@ func TestWhatBelongsToOthersIsNotThere(t *testing.T) {
 	has(t, f.get("/port-forwards/local-uuid").is(200), object{"id": forward})
 }
 
-func TestADisabledOrDeletedSessionIsNoLongerWelcome(t *testing.T) {
+func TestADisabledUserIsNoLongerWelcome(t *testing.T) {
+	t.Parallel()
+	f := signedUp(t)
+	f.execute("UPDATE users SET disabled = TRUE")
+	f.get("/auth/validate").fails(401, "unauthorized")
+	f.post("/auth/login", object{"email": email, "password": password}).fails(401, "unauthorized")
+}
+
+func TestAnEndedSessionIsNoLongerWelcome(t *testing.T) {
 	t.Parallel()
 	f := signedUp(t)
 	id := f.get("/auth/validate").is(200)["user"].(object)["id"].(string)

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"path"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/app"
@@ -43,17 +45,24 @@ type frame struct {
 }
 
 func (f *frame) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
 	req := &request{id: rand.Text()}
 	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
 	w.Header().Set("X-Request-Id", req.id)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	answer := &responseWriter{ResponseWriter: w}
+	// Also for a body that nobody reads: the server reads some of it before it
+	// sends the answer. A w that cannot do it leaves it to the server.
+	_ = http.NewResponseController(w).SetReadDeadline(began.Add(bodyTimeout))
+	defer func() {
+		f.logger.DebugContext(r.Context(), "request", "request", req.id, "method", r.Method, "path", r.URL.Path,
+			"status", answer.status, "took", time.Since(began))
+	}()
 	defer f.recovered(answer, r)
-	if err := f.route(r); err != nil {
-		if err.Code == api.CodeMethodNotAllowed {
-			w.Header().Set("Allow", err.Hint)
-			err.Hint = ""
+	if allow, err := f.route(r); err != nil {
+		if allow != "" {
+			w.Header().Set("Allow", allow)
 		}
 		writeError(answer, r, f.logger, err)
 		return
@@ -72,18 +81,18 @@ func (f *frame) recovered(w *responseWriter, r *http.Request) {
 	}
 	f.logger.ErrorContext(r.Context(), "request panicked",
 		"request", requestFrom(r.Context()).id, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
-	if w.written {
+	if w.status != 0 {
 		panic(http.ErrAbortHandler) // so that the client does not take half an answer for a whole
 	}
 	writeError(w, r, f.logger, &api.Error{Code: api.CodeInternal, Message: "internal error"})
 }
 
 // route refuses what is no route before the mux does, which would answer in
-// another shape, or redirect. It takes a trailing slash off. The hint of a
-// CodeMethodNotAllowed is the Allow header.
-func (f *frame) route(r *http.Request) *api.Error {
+// another shape, or redirect. It takes a trailing slash off. allow is set for a
+// wrong method.
+func (f *frame) route(r *http.Request) (allow string, refusal error) {
 	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
-		return &api.Error{Code: api.CodeBadRequest, Message: "The query is malformed"}
+		return "", &api.Error{Code: api.CodeBadRequest, Message: "The query is malformed"}
 	}
 	if escaped := r.URL.EscapedPath(); len(escaped) > 1 && strings.HasSuffix(escaped, "/") {
 		u := *r.URL
@@ -93,22 +102,19 @@ func (f *frame) route(r *http.Request) *api.Error {
 	escaped := r.URL.EscapedPath()
 	unknown := &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("Cannot %s %s", r.Method, shorten(escaped))}
 	if path.Clean(escaped) != escaped || !strings.HasPrefix(escaped, "/") || r.Method == http.MethodConnect {
-		return unknown
+		return "", unknown
 	}
-	refusal, pattern := f.mux.Handler(r)
+	refuse, pattern := f.mux.Handler(r)
 	if pattern != "" {
-		return nil
+		return "", nil
 	}
 	seen := &probe{header: http.Header{}}
-	refusal.ServeHTTP(seen, r)
+	refuse.ServeHTTP(seen, r)
 	if seen.status != http.StatusMethodNotAllowed {
-		return unknown
+		return "", unknown
 	}
-	allow := seen.header.Get("Allow")
-	return &api.Error{
-		Code: api.CodeMethodNotAllowed, Hint: allow,
-		Message: fmt.Sprintf("Cannot %s %s, only %s", r.Method, shorten(escaped), allow),
-	}
+	allow = seen.header.Get("Allow")
+	return allow, &api.Error{Code: api.CodeMethodNotAllowed, Message: fmt.Sprintf("Cannot %s %s, only %s", r.Method, shorten(escaped), allow)}
 }
 
 const maxPathShown = 200
@@ -133,16 +139,16 @@ func (p *probe) WriteHeader(status int)      { p.status = status }
 // responseWriter knows whether anything was answered yet.
 type responseWriter struct {
 	http.ResponseWriter
-	written bool
+	status int // 0 until something was
 }
 
 func (w *responseWriter) WriteHeader(status int) {
-	w.written = true
+	w.status = status
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *responseWriter) Write(b []byte) (int, error) {
-	w.written = true
+	w.status = cmp.Or(w.status, http.StatusOK)
 	return w.ResponseWriter.Write(b)
 }
 

@@ -72,6 +72,18 @@ func TestEveryCodeHasItsStatus(t *testing.T) {
 	}
 }
 
+func TestWhatHumaFindsItselfIsABadRequestWithoutTheValue(t *testing.T) {
+	t.Parallel()
+	found := &huma.ErrorDetail{Message: "expected string", Location: "body.password", Value: "hunter2"}
+	for status, want := range map[int]int{422: 400, 400: 400, 406: 400, 500: 500, 503: 500} {
+		got := huma.NewError(status, "validation failed", found)
+		body, err := json.Marshal(got)
+		if err != nil || got.GetStatus() != want || strings.Contains(string(body), "hunter2") || !strings.Contains(string(body), `"error":"`+http.StatusText(want)) {
+			t.Errorf("%d: %s, %v", status, body, err)
+		}
+	}
+}
+
 func TestTheReadDeadlineEndsWithTheBody(t *testing.T) {
 	t.Parallel()
 	h := bare(io.Discard, func(context.Context, *none) (*said, error) { return say("done"), nil })

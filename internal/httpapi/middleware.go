@@ -60,17 +60,14 @@ func bearerToken(header string) redact.Secret {
 // for all of them.
 func (h *routes) readBody(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
-	// The errors say that w cannot do it: the server's own deadlines hold then.
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := readBody(r, ctx.Operation().MaxBodyBytes)
-	// A deadline that stayed would end the request's context while its
-	// operation is still under way.
-	_ = control.SetReadDeadline(time.Time{})
 	if err != nil {
 		writeError(w, r, h.logger, err)
 		return
 	}
+	// The deadline of the frame would end the request's context while its
+	// operation is still under way.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	requestFrom(r.Context()).body = body
 	next(ctx)
 }

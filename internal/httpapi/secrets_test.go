@@ -41,10 +41,7 @@ func TestARowThatCannotBeOpenedIsToldByNameAndNeverOverwritten(t *testing.T) {
 	server := f.post("/servers", with(fullServer(), object{"password": "lost-server-pw"})).is(201)["id"].(string)
 	key := f.post("/keys", object{"name": "k", "type": "ed25519", "privateKey": f.lockedKey(), "passphrase": lockedKeyPassphrase}).is(201)["id"].(string)
 	f.post("/port-forwards", with(parsed(t, seedLocal), object{"bindAddress": "127.0.0.1", "localPort": 0, "bindPort": nil})).is(201)
-	sealedServer, err := f.store.Server(t.Context(), server)
-	if err != nil {
-		t.Fatal(err)
-	}
+	sealedServer := f.row(t, server)
 	sealedKey, err := f.store.Key(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -60,10 +57,7 @@ func TestARowThatCannotBeOpenedIsToldByNameAndNeverOverwritten(t *testing.T) {
 	has(t, f.patch("/servers/"+server, object{"name": "renamed", "password": "", "host": "10.0.0.1"}).is(200), object{"hasPassword": true, "name": "renamed"})
 	has(t, f.patch("/keys/"+key, object{"name": "renamed", "passphrase": ""}).is(200), object{"hasPrivateKey": true, "name": "renamed"})
 	f.patch("/keys/"+key, object{"passphrase": "new-one"}).fails(500, "secret_unreadable")
-	nowServer, err := f.store.Server(t.Context(), server)
-	if err != nil {
-		t.Fatal(err)
-	}
+	nowServer := f.row(t, server)
 	nowKey, err := f.store.Key(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)

@@ -149,6 +149,40 @@ func TestAStopInterruptsAStart(t *testing.T) {
 	has(t, g.get(path).is(200), object{"state": "inactive", "desired": "inactive"})
 }
 
+func TestAChangeDuringAStartIsNotLost(t *testing.T) {
+	t.Parallel()
+	g := newGround(t)
+	during := func(path string, change func()) answer {
+		g.faults.BlackHole(true)
+		seen := g.ssh.Counts().Accepted
+		var start sync.WaitGroup
+		var got answer
+		start.Go(func() { got = g.post(path+"/start", nil) })
+		if err := g.ssh.WaitCounts(t.Context(), func(c sshserver.Counts) bool { return c.Accepted > seen }); err != nil {
+			t.Error(err)
+		}
+		change()
+		g.faults.BlackHole(false)
+		start.Wait()
+		return got
+	}
+	path := g.forward(object{"localId": "synced"})
+	port := freePort(t)
+	during(path, func() {
+		g.post("/port-forwards/sync", []object{{"localId": "synced", "name": "echo", "type": "local", "localPort": port}}).is(200)
+	}).is(200)
+	row := g.becomes(path, "moved", func(o object) bool {
+		return o["state"] == "active" && o["effective"].(object)["boundPort"] == port
+	})
+	g.echoes(g.dial(bound(row)), "moved")
+	g.post(path+"/stop", nil).is(200)
+
+	// A server that goes meanwhile takes the start with it.
+	during(path, func() { g.delete("/servers/mole").is(200) }).fails(400, "server_missing")
+	has(t, g.get(path).is(200), object{"state": "inactive", "desired": "inactive"})
+	refuses(t, bound(row))
+}
+
 func TestWhatWasWantedRunsAgainAfterARestart(t *testing.T) {
 	t.Parallel()
 	g := newGround(t)

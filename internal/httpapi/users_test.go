@@ -28,6 +28,15 @@ func TestRegistrationAnswersAccountAndToken(t *testing.T) {
 	}
 }
 
+func TestATakenEmailIsToldWhateverItsCase(t *testing.T) {
+	t.Parallel()
+	f := signedUp(t)
+	again := object{"email": strings.ToUpper(email), "username": "bob", "password": password}
+	if m := f.post("/auth/register", again).fails(400, "bad_request"); m[0] != "Email already exists" {
+		t.Errorf("message %q", m)
+	}
+}
+
 func TestOnlyTheFirstAccountCanBeMade(t *testing.T) {
 	t.Parallel()
 	f := signedUp(t)
