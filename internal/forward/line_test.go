@@ -151,6 +151,25 @@ func TestKicksDuringATryAreThatTry(t *testing.T) {
 	})
 }
 
+func TestAnEditGivesUpTheTryUnderWayAndItsOutcomeIsNotTold(t *testing.T) {
+	withLine(t, api.CodeHostKeyChanged, 5*time.Second, func(t *testing.T, r *lineRig) {
+		time.Sleep(2 * time.Second)
+		r.line.tryAfresh()
+		r.wantTries(0, 2*time.Second)
+		if v := r.line.view(); v.tries != 0 || v.err != nil {
+			t.Errorf("%d tries are told, and %v", v.tries, v.err)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if v := r.line.view(); v.tries != 1 || codeOf(v.err) != api.CodeHostKeyChanged || time.Until(v.retryAt) != time.Minute {
+			t.Errorf("%+v", v)
+		}
+		time.Sleep(time.Second)
+		r.line.tryAfresh() // none is under way: it is a kick
+		r.wantTries(0, 2*time.Second, 8*time.Second)
+	})
+}
+
 func TestATryThatSomebodyWaitsForIsShorter(t *testing.T) {
 	withLine(t, api.CodeAuthFailed, time.Hour, func(t *testing.T, r *lineRig) {
 		lasts := func(want time.Duration) {

@@ -95,7 +95,8 @@ func (r *run) step(view lineView) {
 		return
 	}
 	if d := r.currentDoor(); d != nil && d.conn != nil && d.conn != view.conn {
-		r.closeDoor() // it was lost with its connection
+		r.lost(d.conn.Err(), view.retryAt)
+		r.closeDoor()
 	}
 	if view.conn == nil {
 		r.down(view)
@@ -125,6 +126,16 @@ func (r *run) up(conn *sshsite.Conn) {
 		r.enterLocked(Active)
 	}
 	r.answerLocked(nil, anyTry)
+}
+
+// lost says that a listener at the SSH server was lost with its connection.
+func (r *run) lost(err error, retryAt time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conn, r.st.ConnectionID = nil, ""
+	if err != nil {
+		r.failLocked(Reconnecting, err, retryAt)
+	}
 }
 
 // down says that the line is down, and why.
