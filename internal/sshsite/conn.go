@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,13 +45,15 @@ type Conn struct {
 	lost    error         // why; read it after done
 	running sync.WaitGroup
 
+	rejects chan struct{} // slots for rejections under way
+
 	mu        sync.Mutex // guards below
 	closed    bool       // Close was called
 	listeners map[*listener]struct{}
 }
 
 func newConn(ctx context.Context, t *transport, client ssh.Conn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) *Conn {
-	c := &Conn{id: uuid.NewString(), t: t, client: client, done: make(chan struct{}), listeners: map[*listener]struct{}{}}
+	c := &Conn{id: uuid.NewString(), t: t, client: client, done: make(chan struct{}), rejects: make(chan struct{}, maxRejects), listeners: map[*listener]struct{}{}}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx)) // dialling is over; the connection lives on
 	c.running.Go(func() { ssh.DiscardRequests(requests) })
 	c.running.Go(func() { c.routeChannels(channels) })
@@ -93,7 +97,7 @@ func (c *Conn) spawn(f func()) bool {
 
 // watch waits for the end of the connection and finds out why it came.
 func (c *Conn) watch() {
-	err := c.client.Wait()
+	err := c.waitSSH()
 	fault := c.t.fault()
 	c.t.Close()
 	c.mu.Lock()
@@ -105,6 +109,31 @@ func (c *Conn) watch() {
 	c.cancel()
 }
 
+// endTimeout is how long the SSH layer may take to end after its TCP connection.
+const endTimeout = time.Second
+
+// errStuck is an SSH layer that did not.
+var errStuck = errors.New("the SSH layer does not end")
+
+// waitSSH returns when the SSH layer has ended, or soon after the TCP connection
+// has: after a protocol error with packets queued behind it, the library waits
+// for itself for ever.
+func (c *Conn) waitSSH() error {
+	ended := make(chan error, 1)
+	go func() { ended <- c.client.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-c.t.gone:
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(endTimeout):
+		return errStuck
+	}
+}
+
 // errSilent is the fault of a connection that did not answer a keepalive.
 var errSilent = errors.New("no answer to a keepalive")
 
@@ -113,6 +142,8 @@ func lostError(address string, fault, err error) error {
 	switch {
 	case errors.Is(fault, errSilent):
 		how = fmt.Sprintf("nothing came for %v", keepaliveInterval+keepaliveTimeout)
+	case errors.Is(fault, os.ErrDeadlineExceeded):
+		how = fmt.Sprintf("it took no bytes for %v", writeTimeout)
 	case fault == nil:
 		how = "the server ended it"
 	}
@@ -125,60 +156,46 @@ func lostError(address string, fault, err error) error {
 func (c *Conn) keepalive() {
 	timer := time.NewTimer(keepaliveInterval)
 	defer timer.Stop()
-	answered := closedChan() // by the last request; only one can be in flight
+	var asked time.Time // zero when a byte has come since
+	var asking atomic.Bool
 	for {
 		select {
 		case <-c.done:
 			return
 		case <-timer.C:
 		}
-		silent := c.t.silent()
-		if silent < keepaliveInterval {
-			timer.Reset(keepaliveInterval - silent)
-			continue
-		}
-		select {
-		case <-answered:
-			answered = c.ask()
+		now, last := time.Now(), c.t.lastByte()
+		switch {
+		case last.Before(asked): // not even once since the request
+			if now.Sub(asked) >= keepaliveTimeout {
+				c.t.fail(errSilent)
+				c.t.Close()
+				return
+			}
+			timer.Reset(asked.Add(keepaliveTimeout).Sub(now))
+		case now.Sub(last) < keepaliveInterval:
+			asked = time.Time{}
+			timer.Reset(last.Add(keepaliveInterval).Sub(now))
 		default:
-			// The server owes an answer to an earlier one. Only bytes count.
+			asked = now
+			c.ask(&asking)
+			timer.Reset(keepaliveInterval)
 		}
-		if !c.wakes(timer) {
-			c.t.fail(errSilent)
-			c.t.Close()
-			return
-		}
-		timer.Reset(keepaliveInterval)
 	}
 }
 
-// ask sends a request whose answer is a sign of life; the channel is closed with the answer.
-func (c *Conn) ask() chan struct{} {
-	answered := make(chan struct{})
+// ask sends a request whose answer is a sign of life. A server that still owes
+// an answer is not asked again: the SSH layer has one request in flight at a
+// time. Then only other bytes count.
+func (c *Conn) ask(asking *atomic.Bool) {
+	if !asking.CompareAndSwap(false, true) {
+		return
+	}
 	c.running.Go(func() {
-		defer close(answered)
+		defer asking.Store(false)
 		// Refused or not, it is an answer.
 		_, _, _ = c.client.SendRequest("keepalive@openssh.com", true, nil)
 	})
-	return answered
-}
-
-// wakes waits until a byte has come (true), or none for keepaliveTimeout.
-func (c *Conn) wakes(timer *time.Timer) bool {
-	asked := c.t.lastRead.Load()
-	timer.Reset(keepaliveTimeout)
-	select {
-	case <-c.done:
-		return true
-	case <-timer.C:
-		return c.t.lastRead.Load() != asked
-	}
-}
-
-func closedChan() chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
 }
 
 // request sends a global request and waits for its answer as long as ctx

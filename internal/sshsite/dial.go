@@ -49,7 +49,7 @@ func connect(ctx context.Context, cfg *Config, v *verifier) (*Conn, error) {
 		return nil, dialError(ctx, cfg, err)
 	}
 	t := newTransport(tcp)
-	v.passed = func() { t.step.Store(int32(stepAuthentication)) }
+	v.passed = func() { t.step.CompareAndSwap(int32(stepKeyExchange), int32(stepAuthentication)) }
 	stop := context.AfterFunc(ctx, func() { t.Close() })
 	conf := &ssh.ClientConfig{
 		Config:            ssh.Config{Ciphers: ciphers()},
@@ -101,6 +101,10 @@ func dialError(ctx context.Context, cfg *Config, err error) error {
 	case site.NameNotFound:
 		e.Code, e.Hint = api.CodeNameNotFound, "check the spelling of the server's host name"
 		e.Message += "the name is not known"
+		if dns := (*net.DNSError)(nil); errors.As(err, &dns) && !dns.IsNotFound {
+			e.Hint = "check the name resolution of the machine that adit runs on"
+			e.Message = fmt.Sprintf("connect to SSH server %s: the name could not be looked up", cfg.Address)
+		}
 	case site.TimedOut:
 		return timeoutError(cfg, "connecting", err)
 	default:

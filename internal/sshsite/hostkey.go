@@ -19,6 +19,8 @@ type verifier struct {
 	probing bool          // learn the key of a server that no longer has the pinned one's algorithm
 	passed  func()        // the key was accepted
 
+	accepted ssh.PublicKey // by an earlier key exchange of this connection; only check uses it
+
 	mu      sync.Mutex // guards below; the handshake may be given up while check still runs
 	refusal error      // why the key was refused: *api.Error, or what the HostKeys said
 }
@@ -34,6 +36,7 @@ func (v *verifier) verdict() error {
 func (v *verifier) check(_ string, _ net.Addr, key ssh.PublicKey) error {
 	err := v.judge(key)
 	if err == nil {
+		v.accepted = key
 		v.passed()
 	}
 	v.mu.Lock()
@@ -44,6 +47,8 @@ func (v *verifier) check(_ string, _ net.Addr, key ssh.PublicKey) error {
 
 func (v *verifier) judge(key ssh.PublicKey) error {
 	switch {
+	case v.accepted != nil && string(v.accepted.Marshal()) == string(key.Marshal()):
+		return nil // the keys are exchanged again, long after ctx has ended
 	case v.pinned == nil && !v.cfg.Strict:
 		if err := v.cfg.HostKeys.Pin(v.ctx, key); err != nil {
 			return fmt.Errorf("record the host key of %s: %w", v.cfg.Address, err)

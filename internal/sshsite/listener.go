@@ -18,6 +18,8 @@ import (
 const (
 	// acceptBacklog is how many connections may wait for Accept; the server is told when there are more.
 	acceptBacklog = 64
+	// maxRejects is how many channels may be refused at a time without waiting.
+	maxRejects = 16
 	// cancelTimeout bounds how long closing a listener waits for the server's word.
 	cancelTimeout = 3 * time.Second
 )
@@ -43,7 +45,9 @@ type listener struct {
 	port     uint32
 	incoming chan ssh.NewChannel
 	closing  chan struct{}
-	once     sync.Once
+
+	mu     sync.Mutex // guards below
+	closed bool
 }
 
 // Listen asks the server to listen (tcpip-forward). An empty host is every
@@ -145,17 +149,36 @@ func (c *Conn) routeChannels(channels <-chan ssh.NewChannel) {
 	}
 }
 
-// reject answers in a goroutine of its own, since a write may block.
+// reject answers in a goroutine of its own, since a write may block. A server
+// that opens more than can be refused has to wait itself.
 func (c *Conn) reject(nc ssh.NewChannel, reason ssh.RejectionReason, message string) {
-	c.running.Go(func() { _ = nc.Reject(reason, message) })
+	select {
+	case c.rejects <- struct{}{}:
+		if c.spawn(func() { _ = nc.Reject(reason, message); <-c.rejects }) {
+			return
+		}
+		<-c.rejects
+	default:
+		_ = nc.Reject(reason, message)
+	}
 }
 
+// offer queues a channel for Accept, or refuses it.
 func (l *listener) offer(nc ssh.NewChannel) {
-	select {
-	case <-l.closing:
+	l.mu.Lock()
+	closed, queued := l.closed, false
+	if !closed {
+		select {
+		case l.incoming <- nc:
+			queued = true
+		default:
+		}
+	}
+	l.mu.Unlock()
+	switch {
+	case closed:
 		l.conn.reject(nc, ssh.Prohibited, "nobody listens there")
-	case l.incoming <- nc:
-	default:
+	case !queued:
 		l.conn.reject(nc, ssh.ResourceShortage, "too many connections wait")
 	}
 }
@@ -196,14 +219,19 @@ func (l *listener) Addr() net.Addr {
 // Close stops listening and waits, for a short time, for the server to confirm,
 // so that the port can be claimed again at once.
 func (l *listener) Close() error {
-	l.once.Do(func() {
-		l.conn.remove(l)
-		close(l.closing)
-		l.refusePending()
-		ctx, cancel := context.WithTimeout(l.conn.ctx, cancelTimeout)
-		defer cancel()
-		l.cancel(ctx)
-	})
+	l.conn.remove(l)
+	l.mu.Lock()
+	again := l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if again {
+		return nil
+	}
+	close(l.closing)
+	l.refusePending()
+	ctx, cancel := context.WithTimeout(l.conn.ctx, cancelTimeout)
+	defer cancel()
+	l.cancel(ctx)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,8 +53,11 @@ type transport struct {
 	tcp      net.Conn
 	in       *bufio.Reader
 	step     atomic.Int32
-	lastRead atomic.Int64 // Unix nanoseconds
+	born     time.Time
+	lastRead atomic.Int64 // nanoseconds since born, by the monotonic clock
 	foreign  atomic.Bool  // a line came that is no SSH version; a server may send such before it, but hardly any does
+
+	gone chan struct{} // closed when it has ended
 
 	mu      sync.Mutex // guards below
 	moved   *sync.Cond // reading or ended changed
@@ -63,9 +67,8 @@ type transport struct {
 }
 
 func newTransport(tcp net.Conn) *transport {
-	t := &transport{tcp: tcp, in: bufio.NewReaderSize(tcp, readBuffer)}
+	t := &transport{tcp: tcp, in: bufio.NewReaderSize(tcp, readBuffer), born: time.Now(), gone: make(chan struct{})}
 	t.moved = sync.NewCond(&t.mu)
-	t.lastRead.Store(time.Now().UnixNano())
 	return t
 }
 
@@ -95,7 +98,7 @@ func (t *transport) read(p []byte) (int, error) {
 	}
 	n, err := t.in.Read(p)
 	if n > 0 {
-		t.lastRead.Store(time.Now().UnixNano())
+		t.lastRead.Store(int64(time.Since(t.born)))
 	}
 	return n, err
 }
@@ -125,25 +128,27 @@ func (t *transport) skipGreeting() error {
 
 // peekLine returns the next line without taking it, or what there is of it and the error that cut it short.
 func (t *transport) peekLine() ([]byte, error) {
-	for n := 1; ; n = t.in.Buffered() + 1 {
-		_, err := t.in.Peek(n)
+	for searched := 0; ; {
+		_, err := t.in.Peek(searched + 1)
 		have, _ := t.in.Peek(t.in.Buffered())
-		if i := bytes.IndexByte(have, '\n'); i >= 0 {
-			return have[:i+1], nil
+		fresh := have[min(searched, len(have)):]
+		if i := bytes.IndexByte(fresh, '\n'); i >= 0 {
+			return have[:searched+i+1], nil
 		}
 		if err != nil {
 			return have, err
 		}
-		if len(have) > maxGreeting || looksForeign(have) {
+		if len(have) > maxGreeting || looksForeign(fresh) {
 			return have, errNotSSH
 		}
+		searched = len(have)
 	}
 }
 
 // looksForeign reports what can never become a line of an SSH greeting: a
 // binary protocol that speaks first would otherwise only be found by the time-out.
 func looksForeign(b []byte) bool {
-	return bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' && r != '\t' && r != '\r' || r == 0xFFFD })
+	return slices.ContainsFunc(b, func(c byte) bool { return c < ' ' && c != '\t' && c != '\r' })
 }
 
 func (t *transport) Write(p []byte) (int, error) {
@@ -180,6 +185,7 @@ func (t *transport) fail(err error) error {
 func (t *transport) failLocked(err error) {
 	if !t.ended {
 		t.err = err
+		close(t.gone)
 	}
 	t.ended = true
 	t.moved.Broadcast()
@@ -212,10 +218,8 @@ func (t *transport) alive() bool {
 	return !t.ended
 }
 
-// silent says for how long nothing has come.
-func (t *transport) silent() time.Duration {
-	return time.Since(time.Unix(0, t.lastRead.Load()))
-}
+// lastByte says when the last byte came.
+func (t *transport) lastByte() time.Time { return t.born.Add(time.Duration(t.lastRead.Load())) }
 
 func (t *transport) LocalAddr() net.Addr                { return t.tcp.LocalAddr() }
 func (t *transport) RemoteAddr() net.Addr               { return t.tcp.RemoteAddr() }
