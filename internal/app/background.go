@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
@@ -38,7 +39,7 @@ func (a *App) restore(ctx context.Context, id string, parsed signers) error {
 			t.Fail(a.toldFrom(ctx, id, err))
 			return nil
 		}
-		t.Restart(spec)
+		t.Restart(spec, time.Time{})
 		return nil
 	})
 }
@@ -47,14 +48,15 @@ func (a *App) restore(ctx context.Context, id string, parsed signers) error {
 // rows say now. It does not wait for that: an operation that is under way on a
 // forward comes first. A tunnel whose effective values are the same goes on.
 func (a *App) refresh(list []store.Forward) {
+	edited := time.Now() // one edit, however many tunnels it is for
 	for _, f := range list {
 		if f.Wanted || a.Tunnels.Status(f.ID).State != forward.Inactive {
-			a.work.Go(func() { a.refreshOne(a.running, f.ID) })
+			a.work.Go(func() { a.refreshOne(a.running, f.ID, edited) })
 		}
 	}
 }
 
-func (a *App) refreshOne(ctx context.Context, id string) {
+func (a *App) refreshOne(ctx context.Context, id string, edited time.Time) {
 	err := a.Tunnels.Do(ctx, id, func(t *forward.Tunnel) error {
 		if !t.Wanted() {
 			return nil
@@ -67,7 +69,7 @@ func (a *App) refreshOne(ctx context.Context, id string) {
 			t.Fail(a.toldFrom(ctx, id, err))
 			return nil
 		}
-		t.Restart(spec)
+		t.Restart(spec, edited)
 		return nil
 	})
 	if err != nil && ctx.Err() == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
@@ -243,7 +244,7 @@ func (u *update) save(ctx context.Context) error {
 func (a *App) retry(ctx context.Context, t *forward.Tunnel, id string) error {
 	_, spec, err := a.loadSpec(ctx, id, signers{})
 	if err == nil {
-		t.Restart(spec)
+		t.Restart(spec, time.Now())
 		return nil
 	}
 	var told *api.Error

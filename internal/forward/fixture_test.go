@@ -148,12 +148,16 @@ func (f *fixture) reaches(id string, what string, ok func(Status) bool) Status {
 	f.t.Helper()
 	limit := time.After(15 * time.Second)
 	for {
-		tunnel := f.sup.tunnel(id)
 		var changed chan struct{}
-		if r := tunnel.current(); r != nil {
-			r.mu.Lock()
-			changed = r.changed
-			r.mu.Unlock()
+		f.sup.mu.Lock()
+		tunnel := f.sup.tunnels[id]
+		f.sup.mu.Unlock()
+		if tunnel != nil {
+			if r := tunnel.current(); r != nil {
+				r.mu.Lock()
+				changed = r.changed
+				r.mu.Unlock()
+			}
 		}
 		st := f.sup.Status(id)
 		if ok(st) {

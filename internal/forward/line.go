@@ -2,7 +2,6 @@ package forward
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -34,8 +33,9 @@ type line struct {
 	now     lineView
 	waited  bool               // somebody waits for the try that is under way, or the next
 	pending bool               // a try is under way or about to begin
+	began   time.Time          // the last try
 	abort   context.CancelFunc // of the try that is under way
-	stale   bool               // that try began before an edit: its outcome does not count
+	again   bool               // an edit has overtaken the pending try: its failure does not count
 }
 
 // lineView is what a line shows at one moment.
@@ -73,15 +73,22 @@ func (l *line) tryNow() uint64 {
 	return l.now.tries + 1
 }
 
-// tryAfresh makes a try happen that begins after this call: what it depends on,
-// the host key for one, was edited.
-func (l *line) tryAfresh() {
-	l.tryNow()
+// tryAfresh makes a try happen at once that began after an edit of what it
+// depends on, the host key for one. However many tunnels ask for that after
+// the same edit, it is one try.
+func (l *line) tryAfresh(edited time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.abort != nil {
-		l.stale = true
-		l.abort()
+	switch {
+	case !l.began.Before(edited), l.now.conn != nil:
+	case !l.pending:
+		l.waited, l.pending = true, true
+		l.kick <- struct{}{} // never blocks: pending says that it is empty
+	case !l.began.IsZero(): // else the first try has not even begun
+		l.waited, l.again = true, true
+		if l.abort != nil {
+			l.abort()
+		}
 	}
 }
 
@@ -104,19 +111,11 @@ func (l *line) run() {
 		if err == nil {
 			err = l.hold(conn, &p)
 		}
-		switch {
-		case l.ctx.Err() != nil:
-			return
-		case errors.Is(err, errStale):
-			continue
-		case !l.rest(&p, err):
+		if l.ctx.Err() != nil || !l.rest(&p, err) {
 			return
 		}
 	}
 }
-
-// errStale is the outcome of a try that an edit has overtaken.
-var errStale = errors.New("overtaken by an edit")
 
 // try makes one connection attempt.
 func (l *line) try() (*sshsite.Conn, error) {
@@ -127,7 +126,8 @@ func (l *line) try() (*sshsite.Conn, error) {
 	if l.waited {
 		limit = startTimeout
 	}
-	l.waited, l.pending, l.stale, l.abort = false, true, false, abort
+	l.began, l.abort = time.Now(), abort
+	l.waited, l.pending, l.again = false, true, false
 	l.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -135,9 +135,6 @@ func (l *line) try() (*sshsite.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.abort = nil
-	if err != nil && l.stale {
-		err = errStale
-	}
 	return conn, err
 }
 
@@ -148,7 +145,7 @@ func (l *line) hold(conn *sshsite.Conn, p *pace) error {
 	l.publish(func(v *lineView) {
 		v.conn, v.err, v.retryAt = conn, nil, time.Time{}
 		v.tries++
-		l.pending = false
+		l.pending, l.again = false, false
 	})
 	select {
 	case <-conn.Done():
@@ -164,14 +161,22 @@ func (l *line) hold(conn *sshsite.Conn, p *pace) error {
 // rest shows why the line is down and waits for the next try; false when the line is stopped.
 func (l *line) rest(p *pace, err error) bool {
 	delay := p.next(cannotHelp(err))
-	l.log.Warn("SSH server is not connected", "server", l.cfg.Address, "error", err, "retry_in", delay.Round(time.Millisecond))
+	overtaken := false
 	l.publish(func(v *lineView) {
+		if overtaken = l.again; overtaken {
+			return // and nobody is told of a failure that an edit may have mended
+		}
 		if v.conn == nil {
 			v.tries++ // the try failed; a loss is not a try
 		}
 		v.conn, v.err, v.retryAt = nil, err, time.Now().Add(delay)
 		l.pending = false
 	})
+	if overtaken {
+		p.reset()
+		return true
+	}
+	l.log.Warn("SSH server is not connected", "server", l.cfg.Address, "error", err, "retry_in", delay.Round(time.Millisecond))
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {

@@ -154,7 +154,7 @@ func TestKicksDuringATryAreThatTry(t *testing.T) {
 func TestAnEditGivesUpTheTryUnderWayAndItsOutcomeIsNotTold(t *testing.T) {
 	withLine(t, api.CodeHostKeyChanged, 5*time.Second, func(t *testing.T, r *lineRig) {
 		time.Sleep(2 * time.Second)
-		r.line.tryAfresh()
+		r.line.tryAfresh(time.Now())
 		r.wantTries(0, 2*time.Second)
 		if v := r.line.view(); v.tries != 0 || v.err != nil {
 			t.Errorf("%d tries are told, and %v", v.tries, v.err)
@@ -165,7 +165,7 @@ func TestAnEditGivesUpTheTryUnderWayAndItsOutcomeIsNotTold(t *testing.T) {
 			t.Errorf("%+v", v)
 		}
 		time.Sleep(time.Second)
-		r.line.tryAfresh() // none is under way: it is a kick
+		r.line.tryAfresh(time.Now()) // none is under way: it is a kick
 		r.wantTries(0, 2*time.Second, 8*time.Second)
 	})
 }
@@ -241,7 +241,7 @@ func TestTunnelsThatShareALineShareEachTry(t *testing.T) {
 		ids := make([]string, tunnels)
 		for i := range ids {
 			ids[i] = fmt.Sprint("f", i)
-			if err := r.sup.Do(t.Context(), ids[i], func(tunnel *Tunnel) error { tunnel.Restart(r.spec(ids[i])); return nil }); err != nil {
+			if err := r.sup.Do(t.Context(), ids[i], func(tunnel *Tunnel) error { tunnel.Restart(r.spec(ids[i]), time.Time{}); return nil }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -278,7 +278,7 @@ func TestALineEndsWithItsLastTunnel(t *testing.T) {
 			}
 		}
 		for _, id := range ids {
-			do(id, func(tunnel *Tunnel) { tunnel.Restart(r.spec(id)) })
+			do(id, func(tunnel *Tunnel) { tunnel.Restart(r.spec(id), time.Time{}) })
 		}
 		for i, id := range ids {
 			select {

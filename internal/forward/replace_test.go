@@ -182,17 +182,17 @@ func TestRestartRestoresWhatWasWanted(t *testing.T) {
 	f := newFixture(t)
 	spec := f.spec(Local, target.Start(t))
 	spec.LastPort = freePort(t)
-	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec) })
+	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec, time.Now()) })
 	st := f.reaches("f1", "restoring", in(Active))
 	if st.BoundPort != spec.LastPort {
 		t.Errorf("port %d, want that of the last run, %d", st.BoundPort, spec.LastPort)
 	}
-	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec) })
+	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec, time.Now()) })
 	if again := f.sup.Status("f1"); again.TunnelID != st.TunnelID {
 		t.Error("a restart with the same values began another tunnel")
 	}
 	spec.Server.Password = redact.New("wrong")
-	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec) })
+	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec, time.Now()) })
 	failed := f.reaches("f1", "being refused", in(Failed))
 	if failed.TunnelID != "" || failed.LastError.Code != api.CodeAuthFailed {
 		t.Errorf("%+v", failed)
@@ -204,7 +204,7 @@ func TestARestoredTunnelLetsClientsWaitForItsServer(t *testing.T) {
 	f := newFixture(t)
 	spec := f.spec(Local, target.Start(t))
 	f.stopSSH()
-	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec) })
+	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec, time.Now()) })
 	st := f.reaches("f1", "waiting for the server", func(st Status) bool { return st.State == Reconnecting && st.BoundPort != 0 })
 	if st.TunnelID == "" || st.LastError.Code != api.CodeConnectRefused {
 		t.Errorf("%+v", st)
@@ -228,7 +228,7 @@ func TestARestoredTunnelWhosePortIsTakenFailsAndSaysSo(t *testing.T) {
 	}
 	spec := f.spec(Local, target.Start(t))
 	spec.Listen = taken.Addr().String()
-	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec) })
+	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec, time.Now()) })
 	st := f.reaches("f1", "the refusal", in(Failed))
 	if st.LastError.Code != api.CodeListenInUse || st.TunnelID != "" || st.NextRetry.IsZero() {
 		t.Errorf("%+v", st)
@@ -259,10 +259,10 @@ func TestAnEditOvertakesATryThatBeganBeforeIt(t *testing.T) {
 	f := newFixture(t)
 	spec := f.spec(Local, target.Start(t))
 	f.faults.SetHandshake(sshserver.HangAfterVersion)
-	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec) })
+	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec, time.Now()) })
 	f.counts("the first try", func(n sshserver.Counts) bool { return n.Accepted == 1 })
 	f.faults.SetHandshake(sshserver.Behave)
-	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec) })
+	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec, time.Now()) })
 	started := time.Now()
 	f.reaches("f1", "the new try", in(Active))
 	if took := time.Since(started); took > startTimeout/2 {

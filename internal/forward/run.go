@@ -41,6 +41,7 @@ type run struct {
 	waiters  []waiter
 	sessions map[*session]struct{}
 	ended    bool // no more connections are taken
+	over     sync.Once
 }
 
 // waiter waits for the outcome of a try.
@@ -82,6 +83,7 @@ func (r *run) drive() {
 		case <-view.changed:
 		case <-r.wake:
 			r.listensAt = time.Time{}
+			r.pace.reset()
 		case <-retry:
 			r.listensAt = time.Time{}
 		}
@@ -315,7 +317,6 @@ func (r *run) closeDoor() {
 		r.mu.Unlock()
 		return
 	}
-	r.st.BoundPort = 0
 	if r.st.State == Active {
 		r.conn, r.st.ConnectionID = nil, ""
 		r.enterLocked(Starting)
@@ -326,7 +327,7 @@ func (r *run) closeDoor() {
 	}
 	// Only now: who waits for the address may have it.
 	r.mu.Lock()
-	r.door = nil
+	r.door, r.st.BoundPort = nil, 0
 	r.broadcastLocked()
 	r.mu.Unlock()
 }
@@ -345,11 +346,13 @@ func (r *run) wantsYield() bool {
 
 // end stops the run: its door is closed, its connections are reset, its line is given back.
 func (r *run) end() {
-	r.cancel()
-	<-r.done
-	r.closeDoor()
-	r.cut()
-	r.sup.release(r.line)
+	r.over.Do(func() {
+		r.cancel()
+		<-r.done
+		r.closeDoor()
+		r.cut()
+		r.sup.release(r.line)
+	})
 }
 
 // cut resets all open connections and takes no more.

@@ -34,6 +34,7 @@ type Supervisor struct {
 	running sync.WaitGroup
 
 	mu      sync.Mutex // guards below
+	closing bool       // no operation begins any more
 	tunnels map[string]*Tunnel
 	lines   map[string]*line // by identity
 }
@@ -47,15 +48,18 @@ func New(ctx context.Context, opts Options) *Supervisor {
 }
 
 // tunnel returns the forward's tunnel, a new one when it never ran.
-func (s *Supervisor) tunnel(id string) *Tunnel {
+func (s *Supervisor) tunnel(id string) (*Tunnel, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closing {
+		return nil, explain(context.Canceled)
+	}
 	t := s.tunnels[id]
 	if t == nil {
 		t = &Tunnel{sup: s, id: id, op: make(chan struct{}, 1), idle: Status{State: Inactive}}
 		s.tunnels[id] = t
 	}
-	return t
+	return t, nil
 }
 
 func (s *Supervisor) all() []*Tunnel {
@@ -100,7 +104,10 @@ func (s *Supervisor) release(l *line) {
 
 // Do runs fn with no other operation on this forward under way.
 func (s *Supervisor) Do(ctx context.Context, id string, fn func(*Tunnel) error) error {
-	t := s.tunnel(id)
+	t, err := s.tunnel(id)
+	if err != nil {
+		return err
+	}
 	if err := t.lock(ctx); err != nil {
 		return err
 	}
@@ -136,7 +143,10 @@ type starting struct {
 // failed) stays so whatever the answer; an active one answers at once, without
 // load and commit.
 func (s *Supervisor) Start(ctx context.Context, id string, load func(context.Context) (Spec, error), commit func(Status) error) error {
-	t := s.tunnel(id)
+	t, err := s.tunnel(id)
+	if err != nil {
+		return err
+	}
 	t.mu.Lock()
 	try := t.starting
 	if try == nil {
@@ -241,13 +251,23 @@ func splitPort(address string) (string, uint16, error) {
 // Close stops all tunnels: nothing new is taken at once, what is open may end
 // by itself until ctx ends, and the rest is cut. It returns when nothing runs on.
 func (s *Supervisor) Close(ctx context.Context) {
-	var closing sync.WaitGroup
-	for _, t := range s.all() {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	tunnels := s.all()
+	var draining sync.WaitGroup
+	for _, t := range tunnels {
 		s.Interrupt(t.id)
-		closing.Go(func() { t.drain(ctx) })
+		draining.Go(func() { t.drain(ctx) })
 	}
-	closing.Wait()
+	draining.Wait()
 	s.cancel()
+	// An operation that outlived the drain ends now, and what it began with it.
+	for _, t := range tunnels {
+		_ = t.lock(context.WithoutCancel(ctx)) // without an end there is no error
+		t.halt(Inactive)
+		t.unlock()
+	}
 	s.running.Wait()
 }
 

@@ -92,6 +92,9 @@ func (t *Tunnel) start(ctx context.Context, load func(context.Context) (Spec, er
 	if err == nil {
 		err = t.firstRun(ctx, spec, commit)
 	}
+	if ctx.Err() != nil && codeOf(err) == api.CodeInternal {
+		err = explain(context.Cause(ctx)) // whatever it was doing, that is why it failed
+	}
 	if err != nil && t.current() == nil {
 		state := Inactive
 		if t.Wanted() {
@@ -125,7 +128,7 @@ func (t *Tunnel) firstRun(ctx context.Context, spec Spec, commit func(Status) er
 	}
 	err = explain(err)
 	if err != nil && !wanted {
-		t.halt()
+		t.halt(Inactive)
 		return err
 	}
 	t.setWanted(true)
@@ -145,13 +148,13 @@ func (t *Tunnel) setWanted(wanted bool) {
 	t.wanted = wanted
 }
 
-// halt ends the run, if there is one. The tunnel is shown as Inactive from the
-// beginning of it: nothing new is taken.
-func (t *Tunnel) halt() {
+// halt ends the run, if there is one. The tunnel is shown in the state that it
+// comes to from the beginning of that: nothing new is taken.
+func (t *Tunnel) halt(to State) {
 	t.mu.Lock()
 	r := t.run
 	t.run = nil
-	t.idle = Status{State: Inactive, Since: time.Now()}
+	t.idle = Status{State: to, Since: time.Now()}
 	t.mu.Unlock()
 	if r != nil {
 		r.end()
@@ -177,7 +180,7 @@ func (t *Tunnel) rest(state State, err error) {
 func (t *Tunnel) Stop() {
 	t.setWanted(false)
 	if t.current() != nil || t.Status().State != Inactive {
-		t.halt()
+		t.halt(Inactive)
 	}
 }
 
@@ -192,7 +195,7 @@ func (t *Tunnel) Forget() {
 // Fail ends the run and leaves the tunnel Failed with err: it is wanted, but
 // there is no spec to run it with.
 func (t *Tunnel) Fail(err *api.Error) {
-	t.halt()
+	t.halt(Failed)
 	t.setWanted(true)
 	t.rest(Failed, err)
 }
@@ -200,22 +203,23 @@ func (t *Tunnel) Fail(err *api.Error) {
 // Restart makes the tunnel run with spec, in the background, as after a boot:
 // it goes through Starting to Active, Reconnecting or Failed. With a spec that
 // runs the same as that of a tunnel that is Active it does nothing; otherwise a
-// try follows at once.
-func (t *Tunnel) Restart(spec Spec) {
+// try follows that begins after edited, the instant of the change that asks for
+// it (zero: there was none, and the line's own pace will do).
+func (t *Tunnel) Restart(spec Spec, edited time.Time) {
 	old := t.current()
 	if old != nil && old.spec.runsLike(&spec) {
 		if old.status().State != Active {
-			old.line.tryAfresh()
+			old.line.tryAfresh(edited)
 			old.nudge()
 		}
 		return
 	}
 	patient := old == nil || old.spec.Listen == spec.Listen && old.spec.Server.Address == spec.Server.Address
-	t.halt()
 	t.setWanted(true)
+	t.halt(Starting)
 	r := t.sup.newRun(spec)
 	r.patient = patient
-	r.line.tryNow()
+	r.line.tryAfresh(edited)
 	t.launch(r)
 }
 
@@ -241,9 +245,8 @@ func (t *Tunnel) Replace(ctx context.Context, spec Spec) error {
 	next.trial, next.adopts = true, old
 	t.sup.running.Go(next.drive)
 	err := next.await(ctx)
-	yielded := false
-	if competes(err, old, next) && old.yield(ctx) {
-		yielded = true
+	yielded := competes(err, old, next)
+	if yielded && old.yield(ctx) {
 		err = next.await(ctx)
 	}
 	if err == nil {
@@ -262,7 +265,8 @@ func competes(err error, old, next *run) bool {
 	switch codeOf(err) {
 	case api.CodeListenInUse, api.CodeRemoteListenRefused:
 		_, port, err := splitPort(next.spec.Listen)
-		return err == nil && old.spec.listensHere() == next.spec.listensHere() && int(port) == old.status().BoundPort
+		samePlace := old.spec.listensHere() == next.spec.listensHere() && (next.spec.listensHere() || old.spec.Server.Address == next.spec.Server.Address)
+		return err == nil && samePlace && int(port) == old.status().BoundPort
 	}
 	return false
 }
@@ -288,12 +292,16 @@ func (t *Tunnel) adopt(old, next *run) {
 	old.end()
 }
 
+// comeBackTimeout bounds how long the answer waits for the old listener; it is
+// tried for ever.
+const comeBackTimeout = 800 * time.Millisecond
+
 // comeBack lets old listen again after its successor failed with err.
 func (t *Tunnel) comeBack(old *run, err error) error {
 	old.mu.Lock()
 	old.yielding = false
 	old.mu.Unlock()
-	ctx, cancel := context.WithTimeout(t.sup.ctx, time.Second)
+	ctx, cancel := context.WithTimeout(t.sup.ctx, comeBackTimeout)
 	defer cancel()
 	back := explain(old.await(ctx))
 	if back == nil {

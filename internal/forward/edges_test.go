@@ -1,0 +1,97 @@
+package forward
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/adit-tunnel/adit/api"
+	"github.com/adit-tunnel/adit/internal/testx/target"
+)
+
+func TestAReplaceThatRunsOutOfTimeBringsTheOldListenerBack(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	spec := f.spec(Remote, target.Start(t))
+	spec.Listen = at(freePort(t))
+	f.mustStart(spec)
+	f.faults.IgnoreRequests(true) // so that closing the door takes its time
+	f.faults.RefuseForwards(true)
+	next := spec
+	next.Server.Owner = "another row" // so that both want the port
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := f.sup.Do(t.Context(), spec.ID, func(tunnel *Tunnel) error { return tunnel.Replace(ctx, next) }); err == nil {
+		t.Fatal("it was replaced")
+	}
+	f.faults.IgnoreRequests(false)
+	f.faults.RefuseForwards(false)
+	f.faults.DropAll()
+	f.reaches(spec.ID, "coming back", in(Active))
+}
+
+func TestAStopOvertakesWhatAStartLoads(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	loading := make(chan struct{})
+	result := make(chan error, 1)
+	go func() {
+		result <- f.sup.Start(t.Context(), "f1", func(ctx context.Context) (Spec, error) {
+			close(loading)
+			<-ctx.Done() // as a database does
+			return Spec{}, ctx.Err()
+		}, nil)
+	}()
+	<-loading
+	f.sup.Interrupt("f1")
+	f.do("f1", (*Tunnel).Stop)
+	wantCode(t, <-result, api.CodeStopped)
+	if st := f.sup.Status("f1"); st.State != Inactive || st.LastError != nil {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestNothingStartsWhileTheSupervisorCloses(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	st := f.mustStart(f.spec(Local, target.Start(t)))
+	c := dial(t, st.BoundPort)
+	if err := target.Echo(c, 10); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan struct{})
+	go func() { f.sup.Close(context.Background()); close(closed) }()
+	f.reaches("f1", "closing the door", func(st Status) bool { return st.BoundPort == 0 })
+	second := f.spec(Local, target.Start(t))
+	second.ID = "f2"
+	wantCode(t, f.start(second), api.CodeStopped)
+	c.Close()
+	<-closed
+}
+
+// restartAll restarts ten tunnels that share the rig's line, as slowly as their rows are read.
+func (r *lineRig) restartAll(edited time.Time) {
+	r.t.Helper()
+	for i := range 10 {
+		id := fmt.Sprint("f", i)
+		if err := r.sup.Do(r.t.Context(), id, func(tunnel *Tunnel) error { tunnel.Restart(r.spec(id), edited); return nil }); err != nil {
+			r.t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestOneEditOfWhatTunnelsShareIsOneTry(t *testing.T) {
+	withLine(t, api.CodeHostKeyChanged, 15*time.Millisecond, func(t *testing.T, r *lineRig) {
+		r.restartAll(time.Time{})
+		if got := r.begins(); len(got) != 1 {
+			t.Errorf("a restore made %d tries: %v", len(got), got)
+		}
+		time.Sleep(time.Second)
+		r.restartAll(time.Now())
+		if got := r.begins(); len(got) != 2 {
+			t.Errorf("an edit made %d tries: %v", len(got)-1, got)
+		}
+	})
+}
