@@ -14,12 +14,13 @@ package pipe
 import (
 	"errors"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// lingerTimeout bounds how long a stream whose far end stopped taking bytes may
-// take to read the answer that was already on its way.
+// lingerTimeout bounds how long a peer may take to notice the end of what was
+// just written to it, before its stream is reset.
 const lingerTimeout = time.Second
 
 // Meter counts the bytes of the streams that share it, as they are written.
@@ -35,30 +36,39 @@ type Meter struct {
 //
 // When b takes no more bytes, what b has still to say is delivered to a before
 // a is reset (and the other way round): a server may answer and close without
-// reading all of a request.
+// reading all of a request. What a sends meanwhile is dropped, so that a client
+// that reads only when it has written everything comes to the answer.
 //
 // Closing a stream from outside ends Join.
 func Join(a, b Conn, m *Meter) error {
 	if m == nil {
 		m = new(Meter)
 	}
+	var dropping sync.WaitGroup
 	done := make(chan error, 1)
-	go func() { done <- oneWay(b, a, &m.In) }()
-	out := oneWay(a, b, &m.Out)
+	go func() { done <- oneWay(b, a, &m.In, &dropping) }()
+	out := oneWay(a, b, &m.Out, &dropping)
 	in := <-done
 	if in == nil && out == nil {
 		return errors.Join(closeError(a.Close()), closeError(b.Close()))
 	}
-	// One side stopped taking bytes, but all that it had to say was delivered.
-	switch {
-	case in != nil && out == nil:
-		linger(a)
-	case out != nil && in == nil:
-		linger(b)
-	}
+	waitFor(&dropping, lingerTimeout)
 	Reset(a)
 	Reset(b)
+	dropping.Wait()
 	return errors.Join(in, out)
+}
+
+// waitFor waits for a group, but not longer than limit.
+func waitFor(group *sync.WaitGroup, limit time.Duration) {
+	done := make(chan struct{})
+	go func() { group.Wait(); close(done) }()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
 }
 
 // closeError drops what Close says of a stream that has already ended both
@@ -70,8 +80,9 @@ func closeError(err error) error {
 	return err
 }
 
-// oneWay copies from src to dst until src ends, and passes the end on.
-func oneWay(dst, src Conn, n *atomic.Int64) error {
+// oneWay copies from src to dst until src ends, and passes the end on. When dst
+// fails it leaves a goroutine in dropping that takes in what src still sends.
+func oneWay(dst, src Conn, n *atomic.Int64, dropping *sync.WaitGroup) error {
 	err := copyStream(dst, src, n)
 	var write *writeError
 	switch {
@@ -85,12 +96,32 @@ func oneWay(dst, src Conn, n *atomic.Int64) error {
 	case errors.As(err, &write):
 		// dst is gone and so the other direction ends by itself. Until then
 		// src stays open, or the answer on its way to it would be lost.
+		dropping.Go(func() { drop(src) })
 		return err
 	}
 	// The source broke: what dst got is not the whole, and it must know.
 	Reset(dst)
 	Reset(src)
 	return err
+}
+
+// linger takes in and drops what c still sends, for a short time, because
+// closing a TCP connection with unread bytes destroys what was just written to it.
+func linger(c Conn) {
+	cut := time.AfterFunc(lingerTimeout, func() { Reset(c) })
+	defer cut.Stop()
+	drop(c)
+}
+
+// drop reads c to its end.
+func drop(c Conn) {
+	buf := takeBuffer()
+	defer giveBuffer(buf)
+	for {
+		if _, err := c.Read(buf[:]); err != nil {
+			return
+		}
+	}
 }
 
 // Finish closes a stream so that what was just written to it arrives, even
@@ -106,20 +137,6 @@ func Finish(c Conn) {
 type writeError struct{ error }
 
 func (e *writeError) Unwrap() error { return e.error }
-
-// linger takes in and drops what c still sends, for a short time, because
-// closing a TCP connection with unread bytes destroys what was just written to it.
-func linger(c Conn) {
-	cut := time.AfterFunc(lingerTimeout, func() { Reset(c) })
-	defer cut.Stop()
-	buf := takeBuffer()
-	defer giveBuffer(buf)
-	for {
-		if _, err := c.Read(buf[:]); err != nil {
-			return
-		}
-	}
-}
 
 // copyStream returns nil at src's EOF, a *writeError when dst failed and src's error else.
 func copyStream(dst, src Conn, n *atomic.Int64) error {

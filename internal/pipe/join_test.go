@@ -188,6 +188,28 @@ func TestJoinDeliversTheAnswerOfATargetThatStoppedReading(t *testing.T) {
 	}
 }
 
+func TestAClientThatReadsOnlyWhenItHasWrittenComesToTheAnswer(t *testing.T) {
+	near, a := tcpPair(t)
+	result := make(chan error, 1)
+	go func() { result <- Join(near, &earlyAnswer{answer: bytes.NewReader([]byte("413"))}, nil) }()
+	sent, err := a.Write(noise(32 << 20)) // more than the sockets buffer
+	if err == nil {
+		if answer, err := io.ReadAll(a); string(answer) != "413" {
+			t.Errorf("the answer was %q, %v", answer, err)
+		}
+	} else if isTimeout(err) {
+		t.Errorf("after %d bytes nobody took any more: %v", sent, err)
+	}
+	if err := wait(t, result); err == nil {
+		t.Error("Join calls it whole, but the request was not delivered")
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
 func TestJoinHoldsAStalledStreamAndFlowsAgain(t *testing.T) {
 	eachKind(t, func(t *testing.T, wrap func(*net.TCPConn) Conn) {
 		var m Meter
