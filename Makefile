@@ -28,8 +28,8 @@ race: ## run the tests with the race detector
 check: ## all that a change must pass; CI runs this
 	@scripts/check
 
-bench: ## run the Go benchmarks
-	go test -run '^$$' -bench . -benchmem ./...
+bench: ## measure a local forward beside OpenSSH's (BENCH='-only down -rounds 9')
+	@go run ./bench $(BENCH)
 
 fuzz: ## fuzz every target for 30 s
 	@scripts/fuzz 30s

@@ -1,0 +1,161 @@
+// Command bench measures adit's local forward beside OpenSSH's own `ssh -N -L`:
+// the same load, through the same sshd to the same target, in interleaved
+// pairs, so that a machine whose speed drifts slows both alike. It prints the
+// medians, their ratio, and whether that reaches the floor it must.
+//
+//	go run ./bench
+//	go run ./bench -only down,rtt -rounds 9
+//	go run ./bench -adit bin/other          # an adit that is already built
+//	go run ./bench -cpu                     # on a busy machine: who works more for it
+//
+// All of it runs on loopback, in processes and a directory of its own that are
+// gone when it ends. It needs Go and OpenSSH's client and server; memory is
+// only measured on Linux. It exits with 1 when a floor is missed, when a byte
+// is wrong, and when a connection fails.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the flags.
+type options struct {
+	rounds int
+	only   string
+	adit   string
+	cipher string
+	cpu    bool
+}
+
+// Where the kernel kills children with the thread that started them
+// (attributes), that must be one which lives as long as the process.
+func init() { runtime.LockOSThread() }
+
+func main() {
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 5, "how often each test is made on each path; medians are compared")
+	flag.StringVar(&o.only, "only", "", "tests to make, comma-separated, of: "+strings.Join(testNames(), " "))
+	flag.StringVar(&o.adit, "adit", "", "an adit to measure instead of one built from this module")
+	flag.StringVar(&o.cipher, "cipher", "", "the cipher that ssh must use (ssh -c) instead of what it agrees on with sshd")
+	flag.BoolVar(&o.cpu, "cpu", false, "compare the CPU time of the two processes, which other work on the machine changes little, and no floors")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for the first
+	if err := bench(ctx, o); err != nil {
+		if ctx.Err() != nil {
+			err = errors.New("interrupted")
+		}
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// bench sets the stage, makes the tests, and clears it away.
+func bench(ctx context.Context, o options) error {
+	tests, err := selectTests(o.only)
+	if err != nil {
+		return err
+	}
+	if o.cpu {
+		tests = inCPUTime(tests)
+	}
+	if o.rounds < 1 {
+		return errors.New("-rounds is 1 or more")
+	}
+	tools, err := findTools()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "adit-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	raiseLimits()
+	if tools.adit, err = build(ctx, dir, "adit", "cmd/adit", o.adit); err != nil {
+		return err
+	}
+	if tools.tunload, err = build(ctx, dir, "tunload", "bench/tunload", ""); err != nil {
+		return err
+	}
+	s := &stage{dir: dir, tools: tools, cipher: o.cipher}
+	defer s.close()
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	if err := s.verify(ctx); err != nil {
+		return err
+	}
+	return s.compare(ctx, tests, o.rounds)
+}
+
+// tools are the paths of the programs that are run.
+type tools struct{ sshd, ssh, adit, tunload string }
+
+// findTools looks for what must be installed.
+func findTools() (tools, error) {
+	var t tools
+	var missing []string
+	if t.ssh = look("ssh"); t.ssh == "" {
+		missing = append(missing, "openssh-client")
+	}
+	// sshd starts itself again for each connection, and wants to know where it is.
+	if t.sshd = look("sshd", "/usr/sbin/sshd", "/usr/local/sbin/sshd"); t.sshd == "" {
+		missing = append(missing, "openssh-server")
+	}
+	if len(missing) > 0 {
+		return t, fmt.Errorf("OpenSSH is missing; on Debian: apt-get install --no-install-recommends %s", strings.Join(missing, " "))
+	}
+	return t, nil
+}
+
+// look gives the absolute path of the first of these programs that is there.
+func look(names ...string) string {
+	for _, name := range names {
+		found, err := exec.LookPath(name)
+		if err != nil {
+			continue
+		}
+		if path, err := filepath.Abs(found); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+const (
+	module = "github.com/adit-tunnel/adit/"
+	// buildTimeout is enough to compile everything from nothing on a small machine.
+	buildTimeout = 10 * time.Minute
+)
+
+// build compiles a package of this module as its releases are, unless it is
+// given a program that is built already.
+func build(ctx context.Context, dir, name, pkg, built string) (string, error) {
+	if built != "" {
+		return filepath.Abs(built)
+	}
+	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
+	defer cancel()
+	out := filepath.Join(dir, name)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", out, module+pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("build %s: %w", pkg, err)
+	}
+	return out, nil
+}
