@@ -95,3 +95,12 @@ func TestOneEditOfWhatTunnelsShareIsOneTry(t *testing.T) {
 		}
 	})
 }
+
+func TestATryThatTookTooLongNamesServerAndStep(t *testing.T) {
+	t.Parallel()
+	hung := &api.Error{Code: api.CodeTimeout, Message: "SSH server box:22: no answer in time while connecting", Err: context.DeadlineExceeded}
+	if err := explain(hung); err != error(hung) {
+		t.Errorf("it became %v", err)
+	}
+	wantCode(t, explain(context.DeadlineExceeded), api.CodeTimeout)
+}

@@ -317,7 +317,7 @@ func (r *run) closeDoor() {
 		r.mu.Unlock()
 		return
 	}
-	if r.st.State == Active {
+	if r.st.State == Active && !r.ended { // it yields, and somebody may look meanwhile
 		r.conn, r.st.ConnectionID = nil, ""
 		r.enterLocked(Starting)
 	}

@@ -273,6 +273,9 @@ func (s *Supervisor) Close(ctx context.Context) {
 
 // explain turns what a try ended with into an error for people.
 func explain(err error) error {
+	if told := (*api.Error)(nil); errors.As(err, &told) {
+		return err // it says more
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &api.Error{Code: api.CodeTimeout, Err: err, Message: "no answer in time while starting the tunnel",
 			Hint: "the server is slow or cannot be reached; the state says more"}

@@ -198,6 +198,7 @@ func (t *Tunnel) Fail(err *api.Error) {
 	t.halt(Failed)
 	t.setWanted(true)
 	t.rest(Failed, err)
+	t.sup.opts.Logger.Warn("tunnel cannot run", "forward", t.id, "code", string(err.Code), "reason", err.Message)
 }
 
 // Restart makes the tunnel run with spec, in the background, as after a boot:
