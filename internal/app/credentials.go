@@ -2,7 +2,10 @@ package app
 
 import (
 	"fmt"
+	"maps"
 	"net"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -113,6 +116,24 @@ func credentialsMissing(label, hint string) *api.Error {
 	return &api.Error{Code: api.CodeCredentialsMissing, Message: label + " has nothing to log in with", Hint: hint}
 }
 
+// isHost reports whether s can be a host name or an IP address: no URL, no user, no port.
+func isHost(s string) bool {
+	if _, err := netip.ParseAddr(bare(s)); err == nil {
+		return true
+	}
+	return s != "" && !strings.ContainsAny(s, "/\\@:?#[]% \t\r\n")
+}
+
+// hostProblems says which of the given hosts are none; a host that is not given is fine.
+func hostProblems(given map[string]api.Opt[string]) (problems []string) {
+	for _, field := range slices.Sorted(maps.Keys(given)) {
+		if host, ok := given[field].Get(); ok && !isHost(host) {
+			problems = append(problems, field+" must be a host name or an IP address, without scheme, user and port")
+		}
+	}
+	return problems
+}
+
 const serverAddressProblem = "serverAddress must be host, host:port or [v6]:port"
 
 // dialled reads serverAddress: host, host:port, [v6]:port or a bare v6.
@@ -132,8 +153,8 @@ func dialled(address string) (string, error) {
 		}
 		host, port = h, int(n)
 	}
-	if host == "" {
-		return "", fmt.Errorf("no host")
+	if !isHost(host) {
+		return "", fmt.Errorf("%q is no host", host)
 	}
 	return net.JoinHostPort(host, strconv.Itoa(port)), nil
 }

@@ -87,6 +87,7 @@ func (e ends) missing(label string) *api.Error {
 // effective shows ends in an answer. boundPort is the port it listens on now, 0
 // while it does not.
 func effective(e ends, boundPort int) *api.Effective {
+	e.listenPort = first(e.listenPort, boundPort) // once the system has picked one
 	shown := &api.Effective{Listen: e.listen(), ListenOn: e.on, Deliver: first(e.deliver(), api.DeliverSOCKS5)}
 	if boundPort != 0 {
 		shown.BoundPort = &boundPort

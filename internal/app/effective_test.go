@@ -111,6 +111,31 @@ func TestWarningsAreAboutWhatOthersCanReach(t *testing.T) {
 	}
 }
 
+func TestEffectiveShowsThePortThatTheSystemPicked(t *testing.T) {
+	t.Parallel()
+	e := endsOf(&store.Forward{Type: api.ForwardLocal, RemotePort: 80})
+	if got := effective(e, 0); got.Listen != "127.0.0.1:0" || got.BoundPort != nil {
+		t.Errorf("before it listens: %+v", got)
+	}
+	if got := effective(e, 40000); got.Listen != "127.0.0.1:40000" || *got.BoundPort != 40000 {
+		t.Errorf("while it listens: %+v", got)
+	}
+}
+
+func TestAHostIsANameOrAnAddress(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{"box", "box.example.org", "a_b-c", "10.0.0.5", "::1", "[::1]", "fe80::1%eth0", "*", "0.0.0.0"} {
+		if !isHost(good) {
+			t.Errorf("%q is refused", good)
+		}
+	}
+	for _, bad := range []string{"", "http://box", "ssh://h:22", "root@box", "10.0.0.5:22", "[::1]:22", "a b", "box/", "[]"} {
+		if isHost(bad) {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
 func TestWarningsTellWhatWasNotDelivered(t *testing.T) {
 	t.Parallel()
 	row := store.Forward{Type: api.ForwardLocal, RemoteHost: "10.0.0.5", RemotePort: 80}

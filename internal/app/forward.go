@@ -147,6 +147,9 @@ func (a *App) putForwardSecrets(f *store.Forward, in api.ForwardInput) error {
 // forwardProblems is what the fields of a forward must be to each other, on
 // top of what each must be.
 func forwardProblems(f *store.Forward, in api.ForwardInput) (problems []string) {
+	problems = hostProblems(map[string]api.Opt[string]{
+		"localHost": in.LocalHost, "remoteHost": in.RemoteHost, "bindAddress": in.BindAddress,
+	})
 	if f.ServerAddress != "" {
 		if _, err := dialled(f.ServerAddress); err != nil {
 			problems = append(problems, serverAddressProblem)

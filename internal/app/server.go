@@ -118,6 +118,9 @@ func (a *App) applyServer(ctx context.Context, r *store.Reader, who access.Actor
 	s.AuthType = in.AuthType.Or(s.AuthType)
 	s.HostKeyPolicy = in.HostKeyPolicy.Or(s.HostKeyPolicy)
 	s.Description = in.Description.Or(s.Description)
+	if problems := hostProblems(map[string]api.Opt[string]{"host": in.Host}); problems != nil {
+		return api.Invalid(problems...)
+	}
 	if in.KeyID.Given() {
 		s.KeyRef, s.KeyID = "", ""
 		if ref, ok := in.KeyID.Get(); ok {

@@ -89,7 +89,7 @@ func (a *App) mayRegister(ctx context.Context, r *store.Reader, in api.Registrat
 		return err
 	}
 	if n > 0 {
-		return &api.Error{Code: api.CodeForbidden, Message: "Registration is closed", Hint: "ask the operator of this server for an account"}
+		return &api.Error{Code: api.CodeForbidden, Message: "Registration is closed", Hint: "this server has its account: log in with it, or ask its operator for one"}
 	}
 	code, _ := in.SetupCode.Get()
 	if !a.SetupCode.IsZero() && !same(string(code), a.SetupCode.Reveal()) {

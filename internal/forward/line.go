@@ -35,6 +35,7 @@ type line struct {
 	pending bool               // a try is under way or about to begin
 	began   time.Time          // the last try
 	abort   context.CancelFunc // of the try that is under way
+	asked   bool               // somebody waited for the last try, and may have given up after it
 	again   bool               // an edit has overtaken the pending try: its failure does not count
 }
 
@@ -126,6 +127,7 @@ func (l *line) try() (*sshsite.Conn, error) {
 	if l.waited {
 		limit = startTimeout
 	}
+	l.asked = l.waited
 	l.began, l.abort = time.Now(), abort
 	l.waited, l.pending, l.again = false, true, false
 	l.mu.Unlock()
@@ -161,8 +163,9 @@ func (l *line) hold(conn *sshsite.Conn, p *pace) error {
 // rest shows why the line is down and waits for the next try; false when the line is stopped.
 func (l *line) rest(p *pace, err error) bool {
 	delay := p.next(cannotHelp(err))
-	overtaken := false
+	overtaken, asked := false, false
 	l.publish(func(v *lineView) {
+		asked = l.asked
 		if overtaken = l.again; overtaken {
 			return // and nobody is told of a failure that an edit may have mended
 		}
@@ -176,7 +179,11 @@ func (l *line) rest(p *pace, err error) bool {
 		p.reset()
 		return true
 	}
-	l.log.Warn("SSH server is not connected", "server", l.cfg.Address, "error", err, "retry_in", delay.Round(time.Millisecond))
+	log := l.log.With("server", l.cfg.Address, "error", err)
+	if !asked {
+		log = log.With("retry_in", delay.Round(time.Millisecond))
+	}
+	log.Warn("SSH server is not connected")
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {

@@ -61,7 +61,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger, notes io.Wri
 	if s.data, err = openData(ctx, cfg.Data); err != nil {
 		return s, err
 	}
-	if s.ln, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen); err != nil {
+	if s.ln, err = new(net.ListenConfig).Listen(ctx, family(cfg.Listen), cfg.Listen); err != nil {
 		return s, err
 	}
 	if s.tunnels, err = s.newSupervisor(ctx); err != nil {
@@ -71,6 +71,15 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger, notes io.Wri
 		return s, err
 	}
 	return s, nil
+}
+
+// family is the network to listen on. Package net takes IPv6 along when it is
+// told 0.0.0.0, and who says that does not expect it.
+func family(address string) string {
+	if at, err := netip.ParseAddrPort(address); err == nil && at.Addr().Is4() {
+		return "tcp4"
+	}
+	return "tcp"
 }
 
 // Close gives up a server that does not serve.
@@ -175,7 +184,7 @@ func (s *Server) Serve(ctx context.Context, ready func() error) error {
 		case err = <-served:
 		}
 	}
-	s.log.Info("stopping", "drain", s.cfg.Drain)
+	s.log.Info("stopping", "drain", s.cfg.Drain.String())
 	w.stop(ctx)
 	s.app.Close()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Drain)

@@ -160,6 +160,7 @@ func TestParseKeySaysWhatIsWrong(t *testing.T) {
 		want             string
 	}{
 		{redact.New("not a key"), redact.Secret{}, "neither PEM nor OpenSSH"},
+		{redact.New("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPRs6ybn+f0bEpT238XKPQ6MkdMrvrpl8IrVUGlgSRAy x"), redact.Secret{}, "public key"},
 		{text, redact.Secret{}, "no passphrase"},
 		{text, redact.New("open"), "does not open"},
 	} {

@@ -16,6 +16,9 @@ func ParseKey(text, passphrase redact.Secret) (ssh.Signer, error) {
 	signer, err := ssh.ParsePrivateKey([]byte(text.Reveal()))
 	var encrypted *ssh.PassphraseMissingError
 	if !errors.As(err, &encrypted) {
+		if _, _, _, _, public := ssh.ParseAuthorizedKey([]byte(text.Reveal())); public == nil {
+			return nil, keyError("this is a public key", "give the private one: the file without .pub", err)
+		}
 		if err != nil {
 			return nil, keyError("the private key cannot be read: it is neither PEM nor OpenSSH form", "paste the whole file, its BEGIN and END lines included; PuTTY keys are exported as OpenSSH keys first", err)
 		}
