@@ -72,6 +72,10 @@ func (a *App) refreshOne(ctx context.Context, id string, edited time.Time) {
 		t.Restart(spec, edited)
 		return nil
 	})
+	var told *api.Error
+	if errors.As(err, &told) && told.Code == api.CodeStopped {
+		return // by a stop or a deletion, which has the last word
+	}
 	if err != nil && ctx.Err() == nil {
 		a.Logger.ErrorContext(ctx, "forward not refreshed", "forward", id, "error", err)
 	}

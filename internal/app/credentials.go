@@ -62,6 +62,11 @@ func serverRoute(s *store.Server, key *store.Key) (route, *api.Error) {
 		return r, nil
 	}
 	switch {
+	case key == nil && s.KeyRef != "":
+		return r, &api.Error{
+			Code: api.CodeCredentialsMissing, Message: fmt.Sprintf("Key with id %s not found", shorten(s.KeyRef)),
+			Hint: fmt.Sprintf("it was deleted; set the keyId of server %q again", s.Name),
+		}
 	case key == nil:
 		return r, credentialsMissing(label, "set its keyId to a key that is there")
 	case key.Type == api.KeyTypePassword && len(key.Passphrase) == 0:

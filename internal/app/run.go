@@ -91,8 +91,7 @@ func (a *App) StopForward(ctx context.Context, who access.Actor, id string) (api
 	if err != nil {
 		return api.Forward{}, err
 	}
-	a.Tunnels.Interrupt(f.ID)
-	err = a.Tunnels.Do(ctx, f.ID, func(t *forward.Tunnel) error {
+	err = a.Tunnels.Overtake(ctx, f.ID, func(t *forward.Tunnel) error {
 		ctx := context.WithoutCancel(ctx)
 		if err := a.write(ctx, func(tx *store.Tx) error { return gone(tx.MarkStopped(ctx, f.ID), f.ID) }); err != nil {
 			return err
@@ -113,14 +112,23 @@ func (a *App) DeleteForward(ctx context.Context, who access.Actor, id string, fo
 	if err != nil {
 		return err
 	}
-	a.Tunnels.Interrupt(f.ID)
-	return a.Tunnels.Do(ctx, f.ID, func(t *forward.Tunnel) error {
-		if open := t.Status().Connections; open > 0 && !force {
-			return &api.Error{
-				Code:    api.CodeConflict,
-				Message: fmt.Sprintf("Port forward %q has open connections: %d", f.Name, open),
-				Hint:    "stop it first, or delete it with ?force=true",
-			}
+	inUse := func() error {
+		open := a.Tunnels.Status(f.ID).Connections
+		if open == 0 || force {
+			return nil
+		}
+		return &api.Error{
+			Code:    api.CodeConflict,
+			Message: fmt.Sprintf("Port forward %q has open connections: %d", f.Name, open),
+			Hint:    "stop it first, or delete it with ?force=true",
+		}
+	}
+	if err := inUse(); err != nil { // asked first, so that a refused deletion disturbs nothing
+		return err
+	}
+	return a.Tunnels.Overtake(ctx, f.ID, func(t *forward.Tunnel) error {
+		if err := inUse(); err != nil {
+			return err
 		}
 		// The row goes first: when that fails nothing has happened.
 		ctx := context.WithoutCancel(ctx)
@@ -142,8 +150,10 @@ func (a *App) UpdateForward(ctx context.Context, who access.Actor, at Path, in a
 	if err := at.check(f.ID); err != nil {
 		return api.Forward{}, err
 	}
-	err = a.Tunnels.Do(ctx, f.ID, func(t *forward.Tunnel) error {
-		u := update{app: a, who: who, id: f.ID, in: in, tunnel: t}
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), updateTimeout)
+	defer cancel()
+	err = a.Tunnels.Do(limited, f.ID, func(t *forward.Tunnel) error {
+		u := update{app: a, who: who, id: f.ID, in: in, tunnel: t, limited: limited}
 		return u.run(context.WithoutCancel(ctx))
 	})
 	if err != nil {
@@ -160,7 +170,12 @@ type update struct {
 	id     string
 	in     api.ForwardInput
 	tunnel *forward.Tunnel
+
+	limited context.Context // for what may wait: an edit is answered within 8 s
 }
+
+// updateTimeout bounds how long an edit waits for others and for SSH servers.
+const updateTimeout = 7500 * time.Millisecond
 
 func (u *update) run(ctx context.Context) error {
 	if u.tunnel.Status().State == forward.Active {
@@ -181,7 +196,7 @@ func (u *update) move(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := u.tunnel.Replace(ctx, next); err != nil {
+	if err := u.tunnel.Replace(u.limited, next); err != nil {
 		return err
 	}
 	saveErr := u.save(ctx)

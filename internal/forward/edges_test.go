@@ -3,10 +3,15 @@ package forward
 import (
 	"context"
 	"fmt"
+	"net"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/adit-tunnel/adit/api"
+	"github.com/adit-tunnel/adit/internal/sshserver"
+	"github.com/adit-tunnel/adit/internal/sshsite"
+	"github.com/adit-tunnel/adit/internal/testx/sshd"
 	"github.com/adit-tunnel/adit/internal/testx/target"
 )
 
@@ -44,8 +49,7 @@ func TestAStopOvertakesWhatAStartLoads(t *testing.T) {
 		}, nil)
 	}()
 	<-loading
-	f.sup.Interrupt("f1")
-	f.do("f1", (*Tunnel).Stop)
+	f.overtake("f1", (*Tunnel).Stop)
 	wantCode(t, <-result, api.CodeStopped)
 	if st := f.sup.Status("f1"); st.State != Inactive || st.LastError != nil {
 		t.Errorf("%+v", st)
@@ -103,4 +107,66 @@ func TestATryThatTookTooLongNamesServerAndStep(t *testing.T) {
 		t.Errorf("it became %v", err)
 	}
 	wantCode(t, explain(context.DeadlineExceeded), api.CodeTimeout)
+}
+
+func TestAStartOfWhatIsWantedLoadsAndRecordsToo(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	spec := f.spec(Local, target.Start(t))
+	f.stopSSH()
+	f.do("f1", func(tunnel *Tunnel) { tunnel.Restart(spec, time.Now()) })
+	f.reaches("f1", "waiting for the server", in(Reconnecting))
+	f.startSSH(f.addr)
+	var loaded, recorded bool
+	err := f.sup.Start(t.Context(), "f1",
+		func(context.Context) (Spec, error) { loaded = true; return spec, nil },
+		func(st Status) error { recorded = st.State == Active; return nil })
+	if err != nil || !loaded || !recorded {
+		t.Errorf("start: %v, loaded %t, recorded %t", err, loaded, recorded)
+	}
+}
+
+func TestAStopDoesNotWaitForEditsAndAStartOfWhatRunsNeither(t *testing.T) {
+	t.Parallel()
+	f, silent := newFixture(t), newFixture(t)
+	silent.faults.SetHandshake(sshserver.HangAfterVersion)
+	spec := f.spec(Local, target.Start(t))
+	f.mustStart(spec)
+	next := spec
+	next.Server.Address = silent.addr
+	edits := make(chan error, 3)
+	for range cap(edits) {
+		go func() { edits <- f.replace(next) }()
+	}
+	silent.counts("an edit that hangs", func(n sshserver.Counts) bool { return n.Accepted == 1 })
+	begun := time.Now()
+	if err := f.start(spec); err != nil {
+		t.Errorf("start: %v", err)
+	}
+	f.overtake("f1", (*Tunnel).Stop)
+	if took := time.Since(begun); took > startTimeout/2 {
+		t.Errorf("start and stop took %v", took)
+	}
+	for range cap(edits) {
+		wantCode(t, <-edits, api.CodeStopped)
+	}
+}
+
+// OpenSSH says yes to a second listener on a port when only IPv4 of it is taken.
+func TestARemotePortIsFreedBeforeAnOverlappingAddressIsAskedFor(t *testing.T) {
+	t.Parallel()
+	server := sshd.Start(t)
+	f := &fixture{t: t, sup: newSupervisor(t, nil, nil), keys: new(memoryKeys)}
+	spec := Spec{ID: "f1", Name: "web", Type: Remote, Listen: at(sshd.FreePort(t)), Deliver: target.Start(t),
+		Server: sshsite.Config{Owner: "u:1", Address: server.Addr, User: server.User, Signer: server.ClientSigner, HostKeys: f.keys}}
+	st := f.mustStart(spec)
+	for _, host := range []string{"localhost", "0.0.0.0", "127.0.0.1"} {
+		spec.Listen = net.JoinHostPort(host, strconv.Itoa(st.BoundPort))
+		if err := f.replace(spec); err != nil {
+			t.Fatal(err)
+		}
+		if err := target.Download(dial(t, st.BoundPort), 1000); err != nil {
+			t.Errorf("%s: %v", spec.Listen, err)
+		}
+	}
 }

@@ -143,6 +143,13 @@ func (f *fixture) do(id string, fn func(*Tunnel)) {
 	}
 }
 
+func (f *fixture) overtake(id string, fn func(*Tunnel)) {
+	f.t.Helper()
+	if err := f.sup.Overtake(f.t.Context(), id, func(t *Tunnel) error { fn(t); return nil }); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 // reaches waits until the tunnel's status is as wanted.
 func (f *fixture) reaches(id string, what string, ok func(Status) bool) Status {
 	f.t.Helper()

@@ -349,6 +349,9 @@ func (r *run) end() {
 	r.over.Do(func() {
 		r.cancel()
 		<-r.done
+		r.mu.Lock()
+		r.ended = true
+		r.mu.Unlock()
 		r.closeDoor()
 		r.cut()
 		r.sup.release(r.line)

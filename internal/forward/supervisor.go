@@ -56,7 +56,7 @@ func (s *Supervisor) tunnel(id string) (*Tunnel, error) {
 	}
 	t := s.tunnels[id]
 	if t == nil {
-		t = &Tunnel{sup: s, id: id, op: make(chan struct{}, 1), idle: Status{State: Inactive}}
+		t = &Tunnel{sup: s, id: id, op: make(chan struct{}, 1), idle: Status{State: Inactive}, interrupted: make(chan struct{})}
 		s.tunnels[id] = t
 	}
 	return t, nil
@@ -102,13 +102,30 @@ func (s *Supervisor) release(l *line) {
 	}
 }
 
-// Do runs fn with no other operation on this forward under way.
+// Do runs fn with no other operation on this forward under way. An Overtake
+// makes it fail with api.CodeStopped while it waits for that.
 func (s *Supervisor) Do(ctx context.Context, id string, fn func(*Tunnel) error) error {
 	t, err := s.tunnel(id)
 	if err != nil {
 		return err
 	}
 	if err := t.lock(ctx); err != nil {
+		return err
+	}
+	defer t.unlock()
+	return fn(t)
+}
+
+// Overtake is Do for what has the last word, a stop or a deletion: operations on
+// this forward that are under way, or wait for their turn, fail at once with
+// api.CodeStopped, but for others that overtake.
+func (s *Supervisor) Overtake(ctx context.Context, id string, fn func(*Tunnel) error) error {
+	t, err := s.tunnel(id)
+	if err != nil {
+		return err
+	}
+	t.interrupt()
+	if err := t.lockUnless(ctx, nil); err != nil {
 		return err
 	}
 	defer t.unlock()
@@ -141,11 +158,14 @@ type starting struct {
 // under way. When commit fails the tunnel is stopped again and Start returns
 // commit's error. A tunnel that is already wanted (active, reconnecting,
 // failed) stays so whatever the answer; an active one answers at once, without
-// load and commit.
+// load and commit, whatever else is done with it.
 func (s *Supervisor) Start(ctx context.Context, id string, load func(context.Context) (Spec, error), commit func(Status) error) error {
 	t, err := s.tunnel(id)
 	if err != nil {
 		return err
+	}
+	if t.Status().State == Active {
+		return nil
 	}
 	t.mu.Lock()
 	try := t.starting
@@ -167,22 +187,7 @@ func (s *Supervisor) Start(ctx context.Context, id string, load func(context.Con
 
 // errStopped is the answer to a start that was overtaken by a stop.
 func errStopped() error {
-	return &api.Error{Code: api.CodeStopped, Message: "the forward was stopped while it started"}
-}
-
-// Interrupt makes a Start of this forward that is under way fail at once with api.CodeStopped.
-func (s *Supervisor) Interrupt(id string) {
-	s.mu.Lock()
-	t := s.tunnels[id]
-	s.mu.Unlock()
-	if t == nil {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.starting != nil {
-		t.starting.cancel(errStopped())
-	}
+	return &api.Error{Code: api.CodeStopped, Message: "the forward was stopped meanwhile"}
 }
 
 // permitted asks the policy about a spec's listener and target.
@@ -257,7 +262,7 @@ func (s *Supervisor) Close(ctx context.Context) {
 	tunnels := s.all()
 	var draining sync.WaitGroup
 	for _, t := range tunnels {
-		s.Interrupt(t.id)
+		t.interrupt()
 		draining.Go(func() { t.drain(ctx) })
 	}
 	draining.Wait()

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -26,15 +27,59 @@ type Tunnel struct {
 	idle     Status     // shown while run is nil
 	wanted   bool
 	starting *starting
+
+	interrupted chan struct{} // closed, and replaced, by interrupt
 }
 
-func (t *Tunnel) lock(ctx context.Context) error {
+// lock waits until no other operation is under way, or an interrupt comes.
+func (t *Tunnel) lock(ctx context.Context) error { return t.lockUnless(ctx, t.interruption()) }
+
+func (t *Tunnel) lockUnless(ctx context.Context, interrupted <-chan struct{}) error {
 	select {
 	case t.op <- struct{}{}:
 		return nil
+	case <-interrupted:
+		return errStopped()
 	case <-ctx.Done():
-		return explain(context.Cause(ctx))
+		if err := context.Cause(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			return explain(err)
+		}
+		return &api.Error{Code: api.CodeTimeout, Message: "another operation on this forward is still under way",
+			Hint: "it waits for an SSH server, mostly; a stop ends it at once"}
 	}
+}
+
+// interrupt makes the operations that are under way, or wait, fail at once.
+func (t *Tunnel) interrupt() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.starting != nil {
+		t.starting.cancel(errStopped())
+	}
+	close(t.interrupted)
+	t.interrupted = make(chan struct{})
+}
+
+// interruption is closed by the next interrupt.
+func (t *Tunnel) interruption() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.interrupted
+}
+
+// interruptible gives a context that ends with ctx, after limit, or by an interrupt.
+func (t *Tunnel) interruptible(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	ctx, stop := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithCancelCause(ctx)
+	interrupted := t.interruption()
+	t.sup.running.Go(func() {
+		select {
+		case <-interrupted:
+			cancel(errStopped())
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() { cancel(nil); stop() }
 }
 
 func (t *Tunnel) unlock() { <-t.op }
@@ -82,15 +127,18 @@ func (t *Tunnel) start(ctx context.Context, load func(context.Context) (Spec, er
 		return err
 	}
 	defer t.unlock()
-	if r := t.current(); r != nil {
-		return t.again(ctx, r, commit)
+	if t.Status().State == Active {
+		return nil
 	}
 	spec, err := load(ctx)
-	if err == nil {
-		err = t.sup.permitted(ctx, &spec)
-	}
-	if err == nil {
-		err = t.firstRun(ctx, spec, commit)
+	switch {
+	case err != nil:
+	case t.current() != nil:
+		err = t.again(ctx, spec, commit)
+	default:
+		if err = t.sup.permitted(ctx, &spec); err == nil {
+			err = t.firstRun(ctx, spec, commit)
+		}
 	}
 	if ctx.Err() != nil && codeOf(err) == api.CodeInternal {
 		err = explain(context.Cause(ctx)) // whatever it was doing, that is why it failed
@@ -105,11 +153,12 @@ func (t *Tunnel) start(ctx context.Context, load func(context.Context) (Spec, er
 	return err
 }
 
-// again is a start of what runs already: it makes a try happen now.
-func (t *Tunnel) again(ctx context.Context, r *run, commit func(Status) error) error {
-	if r.status().State == Active {
-		return nil
+// again is a start of what is wanted and not active: it makes a try happen now.
+func (t *Tunnel) again(ctx context.Context, spec Spec, commit func(Status) error) error {
+	if old := t.current(); !old.spec.runsLike(&spec) {
+		t.Restart(spec, time.Now())
 	}
+	r := t.current()
 	if err := r.await(ctx); err != nil {
 		return explain(err)
 	}
@@ -240,16 +289,13 @@ func (t *Tunnel) Replace(ctx context.Context, spec Spec) error {
 	if err := t.sup.permitted(ctx, &spec); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	ctx, cancel := t.interruptible(ctx, answerTimeout)
 	defer cancel()
 	next := t.sup.newRun(spec)
 	next.trial, next.adopts = true, old
+	next.yielding = old.mustYieldTo(next)
 	t.sup.running.Go(next.drive)
-	err := next.await(ctx)
-	yielded := competes(err, old, next)
-	if yielded && old.yield(ctx) {
-		err = next.await(ctx)
-	}
+	err, yielded := t.tryNext(ctx, old, next)
 	if err == nil {
 		t.adopt(old, next)
 		return nil
@@ -259,6 +305,37 @@ func (t *Tunnel) Replace(ctx context.Context, spec Spec) error {
 		return t.comeBack(old, explain(err))
 	}
 	return explain(err)
+}
+
+// tryNext returns when next runs or cannot, and whether old gave up its
+// listener for that.
+func (t *Tunnel) tryNext(ctx context.Context, old, next *run) (err error, yielded bool) {
+	if next.wantsYield() {
+		if err := next.awaitLineUp(ctx); err != nil {
+			return err, false
+		}
+		old.yield(ctx)
+		next.setYielding(false)
+		return next.await(ctx), true
+	}
+	err = next.await(ctx)
+	if yielded = competes(err, old, next); yielded && old.yield(ctx) {
+		err = next.await(ctx)
+	}
+	return err, yielded
+}
+
+// mustYieldTo reports whether the SSH server would have to listen twice on one
+// port, on addresses that may overlap. OpenSSH then says yes and takes what is
+// left, IPv6 for one, so that it must not be asked before the port is free.
+func (r *run) mustYieldTo(next *run) bool {
+	if r.spec.Type != Remote || next.spec.Type != Remote || r.spec.Server.Address != next.spec.Server.Address {
+		return false
+	}
+	_, a, errA := splitPort(r.spec.Listen)
+	_, b, errB := splitPort(next.spec.Listen)
+	sameDoor := r.line == next.line && r.spec.Listen == next.spec.Listen
+	return errA == nil && errB == nil && a == b && !sameDoor
 }
 
 // competes reports whether next could not listen because, it may be, of old.
@@ -299,9 +376,7 @@ const comeBackTimeout = 800 * time.Millisecond
 
 // comeBack lets old listen again after its successor failed with err.
 func (t *Tunnel) comeBack(old *run, err error) error {
-	old.mu.Lock()
-	old.yielding = false
-	old.mu.Unlock()
+	old.setYielding(false)
 	ctx, cancel := context.WithTimeout(t.sup.ctx, comeBackTimeout)
 	defer cancel()
 	back := explain(old.await(ctx))
@@ -313,11 +388,34 @@ func (t *Tunnel) comeBack(old *run, err error) error {
 		Message: fmt.Sprintf("%s; and the old values could not be restored: %s", f.Message, failureOf(back).Message)}
 }
 
+func (r *run) setYielding(yielding bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.yielding = yielding
+}
+
+// awaitLineUp returns when the line is up, or why it is not after a try now.
+func (r *run) awaitLineUp(ctx context.Context) error {
+	try := r.line.tryNow()
+	for {
+		v := r.line.view()
+		switch {
+		case v.conn != nil:
+			return nil
+		case v.err != nil && v.tries >= try:
+			return v.err
+		}
+		select {
+		case <-v.changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // yield makes the run close its door, and reports whether it did in time.
 func (r *run) yield(ctx context.Context) bool {
-	r.mu.Lock()
-	r.yielding = true
-	r.mu.Unlock()
+	r.setYielding(true)
 	r.nudge()
 	for {
 		r.mu.Lock()

@@ -167,8 +167,7 @@ func TestAStopOvertakesAStart(t *testing.T) {
 	spec := f.spec(Local, target.Start(t))
 	go func() { result <- f.start(spec) }()
 	f.reaches("f1", "starting", in(Starting))
-	f.sup.Interrupt("f1")
-	f.do("f1", (*Tunnel).Stop)
+	f.overtake("f1", (*Tunnel).Stop)
 	wantCode(t, <-result, api.CodeStopped)
 	if st := f.sup.Status("f1"); st.State != Inactive || st.LastError != nil {
 		t.Errorf("after the stop: %+v", st)

@@ -62,6 +62,11 @@ func (h *routes) readBody(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	body, err := readBody(r, ctx.Operation().MaxBodyBytes)
 	if err != nil {
+		if r.Header.Get("Expect") == "" {
+			// A client that sends all before it reads would find a reset
+			// instead of the answer, if bytes were left unread.
+			_, _ = io.CopyN(io.Discard, r.Body, maxUnread)
+		}
 		writeError(w, r, h.logger, err)
 		return
 	}
@@ -71,6 +76,9 @@ func (h *routes) readBody(ctx huma.Context, next func(huma.Context)) {
 	requestFrom(r.Context()).body = body
 	next(ctx)
 }
+
+// maxUnread bounds what is taken in of a body that is refused.
+const maxUnread = 32 << 20
 
 func readBody(r *http.Request, limit int64) ([]byte, error) {
 	tooLarge := &api.Error{Code: api.CodeTooLarge, Message: "The body is too large"}

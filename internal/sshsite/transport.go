@@ -116,6 +116,9 @@ func (t *transport) skipGreeting() error {
 			t.foreign.Store(true)
 			_, err = t.in.Discard(len(line))
 		}
+		if err == nil && bytes.HasPrefix(line, []byte("SSH-")) {
+			return errNotSSH // a protocol version of the last century
+		}
 		switch begun := skipped == 0 && bytes.HasPrefix([]byte("SSH-2.0-"), line); {
 		case err != nil && begun:
 			return err
