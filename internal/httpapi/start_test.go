@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/sshserver"
 )
 
@@ -234,5 +235,22 @@ func (g *ground) answers(c net.Conn, send, want string) {
 	back := make([]byte, len(want))
 	if _, err := c.Read(back); err != nil || string(back) != want {
 		g.t.Fatalf("%q came back, %v", back, err)
+	}
+}
+
+func TestAStartOfAForwardThatIsDownAnswersWithTheRow(t *testing.T) {
+	t.Parallel()
+	g := newGround(t)
+	path := g.forward(nil)
+	before := g.started(path)
+	g.faults.SetPassword(redact.New("another"))
+	g.faults.DropAll()
+	g.becomes(path+"/status", "failed", func(o object) bool { return o["state"] == "failed" })
+	g.post(path+"/start", nil).fails(502, "auth_failed")
+	g.faults.SetPassword(redact.New(sshPassword))
+	after := g.post(path+"/start", nil).is(200)
+	has(t, after, object{"id": before["id"], "state": "active", "desired": "active", "tunnelId": before["tunnelId"]})
+	if after["lastUsed"] == before["lastUsed"] {
+		t.Error("lastUsed was not updated")
 	}
 }
