@@ -193,7 +193,7 @@ func (a *App) toForward(ctx context.Context, rows *rows, f *store.Forward) (api.
 		CreatedAt: api.Time{Time: f.CreatedAt}, UpdatedAt: api.Time{Time: f.UpdatedAt},
 		Namespace: text(f.Namespace), DataType: dataType(&f.Row),
 		ServerAddress: text(f.ServerAddress), Username: text(f.Username), AuthType: text(f.AuthType), KeyPath: text(f.KeyPath),
-		Desired: desired(f), State: string(st.State), LastError: toFailure(st.LastError), Effective: shown, Warnings: warnings(f, st),
+		Desired: desired(f, st), State: string(st.State), LastError: toFailure(st.LastError), Effective: shown, Warnings: warnings(f, st),
 		HasPassword: len(f.Password) > 0, HasKeyContent: len(f.KeyContent) > 0, HasPassphrase: len(f.Passphrase) > 0,
 		HasSOCKSPassword: len(f.SOCKSPassword) > 0, SOCKSUsername: text(f.SOCKSUsername), HostKey: host,
 	}, nil
@@ -207,7 +207,7 @@ func (a *App) toForwardStatus(ctx context.Context, rows *rows, f *store.Forward)
 		IsActive: st.State == forward.Active, Name: f.Name, Type: f.Type,
 		LocalHost: text(f.LocalHost), LocalPort: number(f.LocalPort), RemoteHost: text(f.RemoteHost), RemotePort: number(f.RemotePort),
 		BindAddress: text(f.BindAddress), BindPort: number(f.BindPort),
-		State: string(st.State), Desired: desired(f), LastError: toFailure(st.LastError),
+		State: string(st.State), Desired: desired(f, st), LastError: toFailure(st.LastError),
 		Since: api.At(st.Since), NextRetry: api.At(st.NextRetry),
 		Connections: st.Connections, BytesIn: st.BytesIn, BytesOut: st.BytesOut, Effective: shown, Warnings: warnings(f, st),
 	}, err
@@ -234,8 +234,11 @@ func status(st forward.Status) string {
 	return api.StatusInactive
 }
 
-func desired(f *store.Forward) string {
-	if f.Wanted {
+// desired is what the user asked for. The row and the tunnel are not read at one
+// moment: what is active has been asked for, although a start may be about to
+// write that, or a stop has just written otherwise and is about to act.
+func desired(f *store.Forward, st forward.Status) string {
+	if st.State == forward.Active || f.Wanted {
 		return api.StatusActive
 	}
 	return api.StatusInactive
