@@ -270,7 +270,7 @@ func (s *Supervisor) Close(ctx context.Context) {
 	// An operation that outlived the drain ends now, and what it began with it.
 	for _, t := range tunnels {
 		_ = t.lock(context.WithoutCancel(ctx)) // without an end there is no error
-		t.halt(Inactive)
+		t.halt(Inactive, nil)
 		t.unlock()
 	}
 	s.running.Wait()

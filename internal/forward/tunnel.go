@@ -175,7 +175,7 @@ func (t *Tunnel) firstRun(ctx context.Context, spec Spec, commit func(Status) er
 	}
 	err = explain(err)
 	if err != nil && !wanted {
-		t.halt(Inactive)
+		t.halt(Inactive, blame(err))
 		return err
 	}
 	t.setWanted(true)
@@ -197,11 +197,11 @@ func (t *Tunnel) setWanted(wanted bool) {
 
 // halt ends the run, if there is one. The tunnel is shown in the state that it
 // comes to from the beginning of that: nothing new is taken.
-func (t *Tunnel) halt(to State) {
+func (t *Tunnel) halt(to State, why *Failure) {
 	t.mu.Lock()
 	r := t.run
 	t.run = nil
-	t.idle = Status{State: to, Since: time.Now()}
+	t.idle = Status{State: to, Since: time.Now(), LastError: why}
 	t.mu.Unlock()
 	if r != nil {
 		r.end()
@@ -216,10 +216,15 @@ func (t *Tunnel) rest(state State, err error) {
 	if t.idle.State != state || since.IsZero() {
 		since = time.Now()
 	}
-	t.idle = Status{State: state, Since: since}
-	if codeOf(err) != api.CodeStopped {
-		t.idle.LastError = failureOf(err)
+	t.idle = Status{State: state, Since: since, LastError: blame(err)}
+}
+
+// blame is what a start that failed leaves to be told; a stop is no failure.
+func blame(err error) *Failure {
+	if codeOf(err) == api.CodeStopped {
+		return nil
 	}
+	return failureOf(err)
 }
 
 // Stop closes listener and connections and returns when they are gone. The
@@ -227,7 +232,7 @@ func (t *Tunnel) rest(state State, err error) {
 func (t *Tunnel) Stop() {
 	t.setWanted(false)
 	if t.current() != nil || t.Status().State != Inactive {
-		t.halt(Inactive)
+		t.halt(Inactive, nil)
 	}
 }
 
@@ -242,9 +247,8 @@ func (t *Tunnel) Forget() {
 // Fail ends the run and leaves the tunnel Failed with err: it is wanted, but
 // there is no spec to run it with.
 func (t *Tunnel) Fail(err *api.Error) {
-	t.halt(Failed)
 	t.setWanted(true)
-	t.rest(Failed, err)
+	t.halt(Failed, failureOf(err))
 	t.sup.opts.Logger.Warn("tunnel cannot run", "forward", t.id, "code", string(err.Code), "reason", err.Message)
 }
 
@@ -264,7 +268,7 @@ func (t *Tunnel) Restart(spec Spec, edited time.Time) {
 	}
 	patient := old == nil || old.spec.Listen == spec.Listen && old.spec.Server.Address == spec.Server.Address
 	t.setWanted(true)
-	t.halt(Starting)
+	t.halt(Starting, nil)
 	r := t.sup.newRun(spec)
 	r.patient = patient
 	r.line.tryAfresh(edited)
