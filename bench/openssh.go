@@ -31,29 +31,13 @@ func (s *sshServer) addr() string { return net.JoinHostPort("127.0.0.1", strconv
 
 // startSSHD runs sshd on loopback, for the current user and a key of its own.
 func startSSHD(ctx context.Context, dir, path string) (*sshServer, error) {
-	me, err := user.Current()
+	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	s := &sshServer{user: me.Username, keyFile: filepath.Join(dir, "client_key"), known: filepath.Join(dir, "known_hosts")}
-	public, err := newKey(s.keyFile)
-	if err != nil {
-		return nil, err
-	}
-	if s.keyPEM, err = os.ReadFile(s.keyFile); err != nil {
-		return nil, err
-	}
-	authorized, hostKey := filepath.Join(dir, "authorized_keys"), filepath.Join(dir, "host_key")
-	if err := os.WriteFile(authorized, public, 0o600); err != nil {
-		return nil, err
-	}
-	if public, err = newKey(hostKey); err != nil {
-		return nil, err
-	}
-	if s.port, err = freePort(); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(s.known, fmt.Appendf(nil, "[127.0.0.1]:%d %s", s.port, public), 0o600); err != nil {
+	s := &sshServer{port: port, keyFile: filepath.Join(dir, "client_key"), known: filepath.Join(dir, "known_hosts")}
+	hostKey, authorized := filepath.Join(dir, "host_key"), filepath.Join(dir, "authorized_keys")
+	if err := s.makeKeys(hostKey, authorized); err != nil {
 		return nil, err
 	}
 	if os.Geteuid() == 0 {
@@ -71,6 +55,30 @@ func startSSHD(ctx context.Context, dir, path string) (*sshServer, error) {
 		return nil, err
 	}
 	return s, s.process.poll(ctx, func(ctx context.Context) error { return greeted(ctx, s.addr()) })
+}
+
+// makeKeys makes what both sides prove themselves with, and fills in who may log in.
+func (s *sshServer) makeKeys(hostKey, authorized string) error {
+	me, err := user.Current()
+	if err != nil {
+		return err
+	}
+	s.user = me.Username
+	client, err := newKey(s.keyFile)
+	if err != nil {
+		return err
+	}
+	if s.keyPEM, err = os.ReadFile(s.keyFile); err != nil {
+		return err
+	}
+	host, err := newKey(hostKey)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(authorized, client, 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(s.known, fmt.Appendf(nil, "[127.0.0.1]:%d %s", s.port, host), 0o600)
 }
 
 // sshdOptions keep everything that is no part of the measurement out of it.
