@@ -39,11 +39,13 @@ type Meter struct {
 // reading all of a request. What a sends meanwhile is dropped, so that a client
 // that reads only when it has written everything comes to the answer.
 //
-// Closing a stream from outside ends Join.
+// Closing a stream from outside ends Join, and so does a Breaker that breaks.
 func Join(a, b Conn, m *Meter) error {
 	if m == nil {
 		m = new(Meter)
 	}
+	watch(a, b)
+	watch(b, a)
 	var dropping sync.WaitGroup
 	done := make(chan error, 1)
 	go func() { done <- oneWay(b, a, &m.In, &dropping) }()
@@ -57,6 +59,14 @@ func Join(a, b Conn, m *Meter) error {
 	Reset(b)
 	dropping.Wait()
 	return errors.Join(in, out)
+}
+
+// watch resets other as soon as c breaks: other may take no bytes for long, and
+// nobody would look at c until it does.
+func watch(c, other Conn) {
+	if b, ok := c.(Breaker); ok {
+		b.OnBreak(func() { Reset(other) })
+	}
 }
 
 // waitFor waits for a group, but not longer than limit.

@@ -27,11 +27,20 @@ type reader interface {
 }
 
 func newReader(src io.Reader) reader {
+	if s, ok := src.(Source); ok {
+		return sourceReader{s}
+	}
 	if r := socketReaderFor(src); r != nil {
 		return r
 	}
 	return &growingReader{src: src}
 }
+
+// sourceReader reads what has memory of its own.
+type sourceReader struct{ src Source }
+
+func (r sourceReader) next() ([]byte, error) { return r.src.Next() }
+func (r sourceReader) release()              { r.src.Release() }
 
 // growingReader waits with a small buffer and takes a large one as long as the
 // bytes come faster than that.
