@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -147,41 +146,26 @@ func (r *run) failure() *Failure {
 	return r.st.LastError
 }
 
-// deliverSOCKS serves one SOCKS5 client. What it is answered must reach it, so
-// that a refused one is closed and not reset.
+// deliverSOCKS connects to what a SOCKS5 client asks for. BIND and UDP ASSOCIATE
+// it is refused: an SSH server can do neither.
 func (r *run) deliverSOCKS(client pipe.Conn) (pipe.Conn, error) {
-	server := socks5.Server{Username: r.spec.SOCKSUsername, Password: r.spec.SOCKSPassword}
-	req, err := server.Handshake(client)
-	if err != nil {
-		pipe.Finish(client)
-		return nil, err
+	p := socks5.Proxy{
+		Server: socks5.Server{Username: r.spec.SOCKSUsername, Password: r.spec.SOCKSPassword},
+		Dial:   r.dialRequested,
 	}
-	target, err := r.dialRequest(req)
-	reply := socks5.ReplyTo(err)
-	if req.Command != socks5.Connect {
-		reply = socks5.CommandNotSupported
-	}
-	if werr := socks5.WriteReply(client, reply, netip.AddrPort{}); werr != nil && err == nil {
-		pipe.Reset(target)
-		return nil, werr
-	}
-	if err != nil {
-		pipe.Finish(client)
-	}
-	return target, err
+	return p.Connect(r.ctx, client)
 }
 
-// errNotServed is a request for BIND or UDP ASSOCIATE: an SSH server can do neither.
-var errNotServed = errors.New("the SOCKS command is not served by a dynamic forward")
-
-func (r *run) dialRequest(req socks5.Request) (pipe.Conn, error) {
-	if req.Command != socks5.Connect {
-		return nil, errNotServed
-	}
-	if err := r.sup.opts.Policy.CheckThere(req.Host, req.Port); err != nil {
+// dialRequested leaves the context aside: dialThere bounds each of its steps.
+func (r *run) dialRequested(_ context.Context, _, address string) (pipe.Conn, error) {
+	host, port, err := splitPort(address)
+	if err != nil {
 		return nil, err
 	}
-	return r.dialThere(req.Address())
+	if err := r.sup.opts.Policy.CheckThere(host, port); err != nil {
+		return nil, err
+	}
+	return r.dialThere(address)
 }
 
 // dialThere dials from the SSH server. It waits for a line that is down, and

@@ -23,6 +23,17 @@ type address struct {
 	port uint16
 }
 
+// addressOf is what a client is told of one of our sockets, or of a target. A
+// mapped IPv4 address, which a socket for both families has, is told as IPv4,
+// zones, which mean nothing elsewhere, are left out, and none is 0.0.0.0.
+func addressOf(a netip.AddrPort) address {
+	ip := a.Addr().WithZone("").Unmap()
+	if !ip.IsValid() {
+		ip = netip.IPv4Unspecified()
+	}
+	return address{ip: ip, port: a.Port()}
+}
+
 func (a address) host() string {
 	if a.ip.IsValid() {
 		return a.ip.String()

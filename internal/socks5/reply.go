@@ -89,15 +89,9 @@ func WriteReply(c net.Conn, r Reply, bound netip.AddrPort) error {
 	return nil
 }
 
-// encodeReply writes a reply. A mapped IPv4 address, which a socket for both
-// families has, is written as IPv4, and zones, which mean nothing elsewhere,
-// are left out.
+// encodeReply writes a reply.
 func encodeReply(r Reply, bound netip.AddrPort) []byte {
-	ip := bound.Addr().WithZone("").Unmap()
-	if !ip.IsValid() {
-		ip = netip.IPv4Unspecified()
-	}
 	b := make([]byte, 0, 3+addressLen(typeIPv6, 0))
 	b = append(b, version, byte(r), 0)
-	return appendAddress(b, address{ip: ip, port: bound.Port()})
+	return appendAddress(b, addressOf(bound))
 }

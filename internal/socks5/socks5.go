@@ -1,7 +1,8 @@
 // Package socks5 is the server's side of SOCKS5: the greeting, the two methods
-// "no authentication" and "username and password", the request and the reply
-// (RFC 1928 and RFC 1929). It reads what a client asks for and answers it;
-// whether that may be done, and doing it, is the caller's part.
+// "no authentication" and "username and password", the request, the reply and
+// the header of datagrams (RFC 1928 and RFC 1929). Server reads what a client
+// asks for; Proxy does it, too, CONNECT and UDP ASSOCIATE. Whether that may be
+// done, and where targets are dialled from, is the caller's part.
 package socks5
 
 import (
