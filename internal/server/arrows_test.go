@@ -14,7 +14,8 @@ const module = "github.com/adit-tunnel/adit/"
 // The planes. A name stands for its subpackages too.
 var (
 	dataPlane = []string{
-		"internal/forward", "internal/link", "internal/peer", "internal/pipe", "internal/policy", "internal/relay",
+		"internal/forward", "internal/link", "internal/lobby", "internal/peer", "internal/pipe", "internal/policy", "internal/proxy",
+		"internal/relay",
 		"internal/site", "internal/socks5", "internal/sshserver", "internal/sshsite",
 	}
 	controlPlane = []string{
@@ -33,7 +34,7 @@ var arrows = []struct {
 }{
 	{"the data plane runs without the control plane", dataPlane, controlPlane},
 	{"what carries bytes does not know what it carries them for",
-		[]string{"internal/pipe", "internal/policy", "internal/site", "internal/socks5", "internal/sshserver", "internal/sshsite", "internal/link"},
+		[]string{"internal/lobby", "internal/pipe", "internal/policy", "internal/proxy", "internal/site", "internal/socks5", "internal/sshserver", "internal/sshsite", "internal/link"},
 		[]string{"internal/forward", "internal/relay", "internal/peer"}},
 	{"use cases stand on these, not these on use cases",
 		[]string{"internal/access", "internal/auth", "internal/secret", "internal/store"},
