@@ -79,7 +79,7 @@ func TestOpenRefusesANewerDatabaseByNameAndLeavesItAlone(t *testing.T) {
 	if !errors.As(err, &newer) {
 		t.Fatalf("err = %v, want a NewerError", err)
 	}
-	want := "database " + path + " has schema 7, this adit knows 1: use a newer adit"
+	want := "database " + path + " has schema 7, this adit knows 2: use a newer adit"
 	if newer.Error() != want {
 		t.Errorf("says %q, want %q", newer, want)
 	}

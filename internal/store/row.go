@@ -145,6 +145,17 @@ type SigningKey struct {
 	CreatedAt time.Time
 }
 
+// RelayToken is a token of the relay. What it is, and the credentials that go
+// with it, is in Sealed.
+type RelayToken struct {
+	ID          string // says nothing of the token
+	Kind        string // forward, reverse, connector
+	ReverseID   string // of a connector: the row that it goes with; empty when that is no row
+	Sealed      []byte
+	CreatedAt   time.Time
+	OwnerSeenAt time.Time // of a connector that a provider added: when that one was last there
+}
+
 // Page is a part of a list. The zero value is the whole.
 type Page struct {
 	Offset int // rows left out before it

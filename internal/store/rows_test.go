@@ -24,10 +24,12 @@ func TestEveryFieldOfARowComesBack(t *testing.T) {
 	user := filled[User](t)
 	user.Role = Admin
 	signing := filled[SigningKey](t)
+	reverse, relayed := relayToken("r", ""), filled[RelayToken](t)
+	relayed.Kind, relayed.ReverseID = "connector", "r"
 	write(t, s, func(tx *Tx) error {
 		return errors.Join(tx.CreateKey(t.Context(), key), tx.CreateServer(t.Context(), server),
 			tx.CreateForward(t.Context(), forward), tx.PutHostKey(t.Context(), hostKey), tx.CreateUser(t.Context(), user),
-			tx.CreateSigningKey(t.Context(), signing))
+			tx.CreateSigningKey(t.Context(), signing), tx.PutRelayToken(t.Context(), reverse), tx.PutRelayToken(t.Context(), relayed))
 	})
 	same(t, key)(s.Key(t.Context(), key.ID))
 	same(t, server)(s.Server(t.Context(), server.ID))
@@ -35,6 +37,7 @@ func TestEveryFieldOfARowComesBack(t *testing.T) {
 	same(t, hostKey)(s.HostKey(t.Context(), hostKey.Scope, hostKey.Address))
 	same(t, user)(s.UserByID(t.Context(), user.ID))
 	same(t, []SigningKey{signing})(s.SigningKeys(t.Context()))
+	same(t, []RelayToken{reverse, relayed})(s.RelayTokens(t.Context()))
 }
 
 // A column tied to the wrong field would come back right, and be wrong in the
@@ -49,6 +52,8 @@ func TestColumnsAreCalledLikeTheirFields(t *testing.T) {
 	wantNames(t, &forward, forwards.columns(&forward))
 	var user User
 	wantNames(t, &user, users.columns(&user))
+	var relayed RelayToken
+	wantNames(t, &relayed, relayTokens.columns(&relayed))
 }
 
 func TestFieldsThatAreUnsetComeBackUnset(t *testing.T) {

@@ -1,8 +1,8 @@
 // Package store is the one store of what adit keeps: users, sessions, SSH
-// servers, keys, forwards, host keys. It is concrete: rows, queries, one
-// transaction at a time that writes. It decides nothing: who may do what is
-// package access's, what a row must look like is app's, and what is secret
-// arrives here sealed by package secret and leaves sealed.
+// servers, keys, forwards, host keys, relay tokens. It is concrete: rows,
+// queries, one transaction at a time that writes. It decides nothing: who may
+// do what is package access's, what a row must look like is app's, and what is
+// secret arrives here sealed by package secret and leaves sealed.
 //
 // Rows hold the zero value where the database holds NULL. Instants have
 // millisecond precision and are in UTC. Ids, CreatedAt and UpdatedAt are set by
