@@ -1,0 +1,145 @@
+package relay
+
+import (
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/adit-tunnel/adit/internal/link/handshake"
+	"github.com/adit-tunnel/adit/internal/link/linksocks"
+	"github.com/adit-tunnel/adit/internal/link/ws"
+)
+
+// authTimeout is how long a peer may take to say who it is, once it has been
+// given a WebSocket.
+const authTimeout = 10 * time.Second
+
+var errInvalidToken = errors.New("invalid token")
+
+// ServeHTTP is the WebSocket endpoint.
+func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	draining := h.draining
+	if !draining {
+		h.group.Add(1)
+	}
+	h.mu.Unlock()
+	if draining {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "the relay is about to stop", http.StatusServiceUnavailable)
+		return
+	}
+	conn, _, err := handshake.Accept(w, r, ws.Config{WriteTimeout: linksocks.WriteTimeout, MaxMessage: linksocks.MaxAuth})
+	if err != nil {
+		h.group.Done()
+		h.Count("upgrade_refused")
+		return // it has been answered
+	}
+	query, peer := r.URL.Query(), h.peerAddress(r)
+	// The handler ends here, and with it what net/http holds for a request.
+	go func() {
+		defer h.group.Done()
+		h.welcome(conn, query, peer)
+	}()
+}
+
+func (h *Hub) peerAddress(r *http.Request) string {
+	if h.opts.Address == nil {
+		return r.RemoteAddr
+	}
+	return h.opts.Address(r)
+}
+
+// welcome asks a peer who it is, answers, and serves it to its end.
+func (h *Hub) welcome(conn *ws.Conn, query url.Values, peer string) {
+	defer conn.Close()
+	leave := h.strangers.Enter(func() {
+		h.Count("auth_crowded")
+		conn.Close()
+	})
+	clock := time.AfterFunc(authTimeout, func() {
+		h.Count("auth_slow")
+		conn.Close()
+	})
+	t, instance, err := h.authenticate(conn, query)
+	intime := clock.Stop()
+	if !leave() || !intime {
+		return
+	}
+	if err != nil {
+		h.Count("auth_refused")
+		h.log.Info("a peer was refused", "peer", peer, "reason", err)
+		h.turnAway(conn, err)
+		return
+	}
+	if t == nil {
+		h.Count("auth_lost")
+		return
+	}
+	if instance == uuid.Nil {
+		instance = uuid.New() // a peer that does not say is a process of its own
+	}
+	if linksocks.SendAuthResponse(conn, linksocks.AuthResponse{OK: true}) == nil {
+		h.serve(conn, t, instance, peer)
+	}
+}
+
+// turnAway tells a peer that its token will never do: stock peers exit then.
+func (h *Hub) turnAway(conn *ws.Conn, err error) {
+	if linksocks.SendAuthResponse(conn, linksocks.AuthResponse{Cause: err.Error()}) != nil {
+		return
+	}
+	conn.SendClose(ws.CodePolicy, "")
+}
+
+// authenticate finds the token that a peer holds, by the query of the URL or by
+// its first message. No token and no error: the peer left, or was too slow.
+func (h *Hub) authenticate(conn *ws.Conn, query url.Values) (*token, uuid.UUID, error) {
+	if query.Has("token") {
+		return h.byQuery(query)
+	}
+	m, err := linksocks.ReadAuth(conn)
+	var bad *linksocks.MessageError
+	switch {
+	case errors.As(err, &bad):
+		h.Count("message_" + bad.Reason())
+		return nil, uuid.Nil, errors.New("invalid auth message: " + bad.Error())
+	case err != nil:
+		return nil, uuid.Nil, nil
+	}
+	h.mu.Lock()
+	t := h.tokens[m.Token.Reveal()]
+	h.mu.Unlock()
+	if t == nil || m.Reverse != (t.Kind == Reverse) {
+		return nil, uuid.Nil, errInvalidToken
+	}
+	return t, m.Instance, nil
+}
+
+func (h *Hub) byQuery(query url.Values) (*token, uuid.UUID, error) {
+	hash := query.Get("token")
+	if len(hash) != linksocks.TokenHashLen {
+		return nil, uuid.Nil, errors.New("invalid token format")
+	}
+	h.mu.Lock()
+	t := h.hashes[hash]
+	h.mu.Unlock()
+	if t == nil || subtle.ConstantTimeCompare([]byte(t.hash), []byte(hash)) != 1 {
+		return nil, uuid.Nil, errInvalidToken
+	}
+	if query.Has("reverse") {
+		asked := query.Get("reverse")
+		if (asked == "true" || asked == "1") != (t.Kind == Reverse) {
+			return nil, uuid.Nil, errInvalidToken
+		}
+	}
+	instance, err := uuid.Parse(query.Get("instance"))
+	if err != nil {
+		instance = uuid.Nil
+	}
+	return t, instance, nil
+}

@@ -1,0 +1,175 @@
+package relay
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/adit-tunnel/adit/internal/link/linksocks"
+	"github.com/adit-tunnel/adit/internal/link/ws"
+	"github.com/adit-tunnel/adit/internal/pipe"
+	"github.com/adit-tunnel/adit/internal/site"
+)
+
+// link is one authenticated WebSocket.
+type link struct {
+	hub      *Hub
+	token    *token
+	instance uuid.UUID // of the peer's process; never zero
+	peer     string    // its address, for the log
+	session  *linksocks.Session
+	since    time.Time
+}
+
+// config is what the link's peer may do.
+func (l *link) config() linksocks.Config {
+	h, t := l.hub, l.token
+	c := linksocks.Config{UDPIdle: h.opts.UDPIdle, Control: l.control, Count: h.Count, Meter: &h.metrics.meter}
+	switch t.Kind {
+	case Forward:
+		c.Dial, c.UDP = t.place.Dial, t.place.UDP
+	case Connector:
+		c.DialTimeout = h.opts.ConnectorWait + reachTimeout
+		c.Dial = func(ctx context.Context, _, address string) (pipe.Conn, error) {
+			return h.dialThrough(ctx, t, address, h.opts.ConnectorWait, false)
+		}
+		c.UDP = associator(func(ctx context.Context) (site.Association, error) {
+			return h.associateThrough(ctx, t, h.opts.ConnectorWait)
+		})
+	}
+	return c
+}
+
+// control handles what the peer says beside its channels. It runs on the link's
+// reading goroutine.
+func (l *link) control(m linksocks.Message) {
+	switch m := m.(type) {
+	case *linksocks.Connector:
+		wish := *m
+		l.hub.group.Go(func() { l.manage(wish) })
+	case *linksocks.Log:
+		l.hub.log.Debug("a peer says", "peer", l.peer, "level", m.Level, "text", m.Text[:min(len(m.Text), 1024)])
+	}
+}
+
+// serve runs a link whose peer has been told that it is welcome, to its end.
+func (h *Hub) serve(conn *ws.Conn, t *token, instance uuid.UUID, peer string) {
+	l := &link{hub: h, token: t, instance: instance, peer: peer, since: time.Now()}
+	l.session = linksocks.New(conn, l.config())
+	if !h.attach(l) {
+		conn.Close()
+		return
+	}
+	log := h.log.With("peer", peer, "kind", string(t.Kind))
+	log.Info("link up")
+	err := l.session.Run(t.ctx)
+	h.detach(l)
+	level := slog.LevelInfo
+	if err != nil && !pipe.IsEnd(err) {
+		level = slog.LevelWarn
+	}
+	log.Log(h.ctx, level, "link down", "after", time.Since(l.since).Round(time.Millisecond).String(), "reason", err)
+	if t.Kind == Reverse {
+		h.ownerLeft(t, instance)
+	}
+}
+
+// attach makes a link known. It reports false when its token is gone.
+func (h *Hub) attach(l *link) bool {
+	t := l.token
+	h.mu.Lock()
+	if t.ctx.Err() != nil || h.hashes[t.hash] != t {
+		h.mu.Unlock()
+		return false
+	}
+	h.links[l] = struct{}{}
+	t.links = append(t.links, l)
+	t.linksChangedLocked()
+	news := t.partnersLocked()
+	h.mu.Unlock()
+	news.tell()
+	if t.Kind == Connector {
+		h.mu.Lock()
+		n := t.reachableLocked()
+		h.mu.Unlock()
+		_ = l.session.Send(linksocks.Partners{Count: n}) // it can always be encoded
+	}
+	return true
+}
+
+// detach forgets a link; it may do so twice.
+func (h *Hub) detach(l *link) {
+	t := l.token
+	h.mu.Lock()
+	_, known := h.links[l]
+	var news partners
+	if known {
+		delete(h.links, l)
+		t.links = slices.DeleteFunc(t.links, func(other *link) bool { return other == l })
+		t.linksChangedLocked()
+		news = t.partnersLocked()
+	}
+	h.mu.Unlock()
+	news.tell()
+}
+
+// linksChangedLocked wakes who waits for a provider.
+func (t *token) linksChangedLocked() {
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// partners is news for links: how many there are on the other side.
+type partners []struct {
+	session *linksocks.Session
+	count   int
+}
+
+// tell sends the news, without waiting for the network.
+func (p partners) tell() {
+	for _, n := range p {
+		_ = n.session.Send(linksocks.Partners{Count: n.count}) // it can always be encoded
+	}
+}
+
+// partnersLocked is what others are to hear when a link of t came or went.
+func (t *token) partnersLocked() (news partners) {
+	add := func(l *link, n int) {
+		news = append(news, struct {
+			session *linksocks.Session
+			count   int
+		}{l.session, n})
+	}
+	switch t.Kind {
+	case Reverse:
+		for _, c := range t.connectors {
+			for _, l := range c.links {
+				add(l, c.reachableLocked())
+			}
+		}
+	case Connector:
+		for _, l := range t.reverse.links {
+			n := 0
+			for _, c := range t.reverse.connectors {
+				if c.serves(l) {
+					n += len(c.links)
+				}
+			}
+			add(l, n)
+		}
+	}
+	return news
+}
+
+// reachableLocked is how many providers a connector token reaches.
+func (t *token) reachableLocked() (n int) {
+	for _, l := range t.reverse.links {
+		if t.serves(l) {
+			n++
+		}
+	}
+	return n
+}
