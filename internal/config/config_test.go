@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -38,6 +39,11 @@ func write(t *testing.T, name, text string) string {
 func problems(t *testing.T, in Input) []string {
 	t.Helper()
 	_, err := Load(in)
+	return problemsOf(t, err)
+}
+
+func problemsOf(t *testing.T, err error) []string {
+	t.Helper()
 	wrong, ok := errors.AsType[*Error](err)
 	if !ok {
 		t.Fatalf("Load gave %v, want an *Error", err)
@@ -59,7 +65,10 @@ func TestLoadOfNothingGivesTheDefaults(t *testing.T) {
 		Data:          "/home/user/.local/share/adit",
 		Listen:        "127.0.0.1:3000",
 		RelayListen:   "127.0.0.1:8765",
+		SOCKSHost:     "127.0.0.1",
+		SOCKSPool:     PortRange{1024, 10240},
 		MinPassword:   8,
+		UDPIdle:       2 * time.Minute,
 		HostKeyPolicy: AcceptNew,
 		LogFormat:     FormatText,
 		LogLevel:      slog.LevelInfo,
@@ -73,11 +82,18 @@ func TestLoadOfNothingGivesTheDefaults(t *testing.T) {
 func TestLoadSetsEveryFieldFromEverySource(t *testing.T) {
 	t.Parallel()
 	want := Config{
-		Data:          "/srv/adit",
-		Listen:        "[::1]:0",
-		RelayListen:   "",
-		APIKey:        redact.New("k3y"),
+		Data:        "/srv/adit",
+		Listen:      "[::1]:0",
+		RelayListen: "",
+		APIKey:      redact.New("k3y"),
+		SOCKSHost:   "::1",
+		SOCKSPorts:  []PortRange{{1080, 1080}, {9000, 9999}},
+		SOCKSPool:   PortRange{9000, 9100},
+		TrustedProxies: []netip.Prefix{
+			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"),
+		},
 		MinPassword:   12,
+		UDPIdle:       30 * time.Second,
 		HostKeyPolicy: Strict,
 		Allow:         []string{"10.0.0.0/8", "*.internal:443"},
 		Deny:          []string{"10.1.1.1"},
@@ -89,32 +105,52 @@ func TestLoadSetsEveryFieldFromEverySource(t *testing.T) {
 	values := map[string]string{
 		"data": "/srv/adit", "listen": "[::1]:0", "relay-listen": "off", "api-key": "k3y", "min-password": "12",
 		"host-key-policy": "strict", "allow": "10.0.0.0/8, *.internal:443", "deny": "10.1.1.1",
-		"allow-bind": "127.0.0.1", "log-format": "json", "log-level": "debug", "drain": "1m30s",
+		"allow-bind": "127.0.0.1", "socks-host": "[::1]", "socks-ports": "1080, 9000-9999", "socks-pool": "9000-9100",
+		"trusted-proxy": "10.1.2.3/8,192.0.2.1", "udp-idle": "30s", "log-format": "json", "log-level": "debug", "drain": "1m30s",
 	}
-	flags, variables, file := map[string][]string{}, map[string]string{}, ""
-	for name, value := range values {
-		flags[name] = []string{value}
-		variables["ADIT_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))] = value
-		file += fmt.Sprintf("%s: %q\n", name, value)
-	}
-	path := write(t, "adit.yaml", file)
-	for source, in := range map[string]Input{
-		"flags":                   input(flags, nil),
-		"environment":             input(nil, variables),
-		"file named by flag":      input(map[string][]string{"config": {path}}, nil),
-		"file named by variable":  input(nil, map[string]string{"ADIT_CONFIG": path}),
-		"flags over a wrong rest": input(flags, map[string]string{"ADIT_LISTEN": "wrong", "ADIT_ALLOW": "wrong rule"}),
-	} {
+	for source, in := range sources(t, Settings(), values) {
 		got, err := Load(in)
 		if err != nil || !reflect.DeepEqual(got, want) || got.APIKey.Reveal() != "k3y" {
 			t.Errorf("%s: got %+v, %v\nwant %+v", source, got, err, want)
 		}
 	}
-	for _, s := range Settings() {
-		if _, ok := values[s.Name]; !ok && s.Name != "config" {
+}
+
+// sources gives the values, which are to be of all the settings that do
+// something, by each source that the command has.
+func sources(t *testing.T, settings []Setting, values map[string]string) map[string]Input {
+	t.Helper()
+	flags, file := map[string][]string{}, ""
+	variables, wrong := map[string]string{}, map[string]string{}
+	for name, value := range values {
+		flags[name] = []string{value}
+		variables[variable(name)], wrong[variable(name)] = value, ""
+		file += fmt.Sprintf("%s: %q\n", name, value)
+	}
+	for _, s := range settings {
+		if _, ok := values[s.Name]; !ok && s.Name != "config" && s.Inert == "" {
 			t.Errorf("the setting %s is not in this test", s.Name)
 		}
+		if s.set != nil && s.set([]string{"\x00 / "}) != nil {
+			wrong[variable(s.Name)] = "\x00 / "
+		}
 	}
+	inputs := map[string]Input{
+		"flags":                   input(flags, nil),
+		"environment":             input(nil, variables),
+		"flags over a wrong rest": input(flags, wrong),
+	}
+	if has(settings, "config") {
+		path := write(t, "adit.yaml", file)
+		inputs["file named by flag"] = input(map[string][]string{"config": {path}}, nil)
+		inputs["file named by variable"] = input(nil, map[string]string{"ADIT_CONFIG": path})
+	}
+	return inputs
+}
+
+// variable is the name that a setting's variable has to have.
+func variable(name string) string {
+	return "ADIT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
 func TestLoadPrefersFlagsToVariablesToTheFileToDefaults(t *testing.T) {

@@ -1,47 +1,39 @@
 package config
 
 import (
-	"errors"
-	"fmt"
-	"net"
-	"os"
-	"path/filepath"
-	"strconv"
+	"log/slog"
+	"net/netip"
 	"strings"
 	"time"
 
-	"github.com/adit-tunnel/adit/internal/policy"
 	"github.com/adit-tunnel/adit/internal/redact"
 )
 
 // fileSetting names the configuration file, and so cannot stand in it.
 const fileSetting = "config"
 
-// Off is the relay listener's address when there shall be none.
-const Off = "off"
-
-// The bounds of --min-password, in characters. A longer minimum than 128 would
-// refuse every pass phrase a person types.
-const (
-	leastMinPassword = 8
-	mostMinPassword  = 128
-)
+// stockPrefix begins the names of linksocks' own variables.
+const stockPrefix = "LINKSOCKS_"
 
 // Setting is one thing that can be configured: a flag, a variable and a key of
 // the file, all by one name.
 type Setting struct {
 	Name    string // the flag's name and the file's key
-	Value   string // the value's placeholder in help
+	Short   string // the flag's letter; empty when it has none
+	Value   string // the value's placeholder in help; empty for a Bool
 	Usage   string // one line of help
 	Default string // empty when there is none, or none that is fixed
+	Bool    bool   // the flag needs no value, and without one means true
 	List    bool   // may be given several times, and as a comma-separated list
 	Secret  bool   // has a twin that names a file with the value
+	Stock   string // linksocks' variable without its prefix, read where ours is unset; empty when it has none
+	Inert   string // why it is taken and does nothing; empty when it does something
 
-	// set parses the texts (one, unless List) into the configuration. A
-	// secret's text must not be in its errors.
-	set func(c *Config, texts []string) []error
+	// set parses the texts (one, unless List) into the field that the setting
+	// is bound to. A secret's text must not be in its errors.
+	set func(texts []string) []error
 	// missing sets the field when nothing was given and Default is no text.
-	missing func(c *Config, env func(name string) string) error
+	missing func(env func(name string) string) error
 }
 
 // Twin is the name of the setting that names a file with a secret's value.
@@ -52,195 +44,154 @@ func Variable(name string) string {
 	return "ADIT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
-func (s Setting) unset(c *Config, env func(name string) string) error {
-	switch {
-	case s.missing != nil:
-		return s.missing(c, env)
-	case s.Default != "":
-		return errors.Join(s.set(c, []string{s.Default})...)
-	}
-	return nil
-}
-
-// Settings are those of `adit serve`, in the order of its help.
-func Settings() []Setting {
-	return []Setting{
-		{Name: "data", Value: "DIR", set: one(setData), missing: defaultData,
-			Usage: "directory that holds the database and the keys, made when it is not there (default $XDG_DATA_HOME/adit, else ~/.local/share/adit)"},
-		{Name: "listen", Value: "HOST:PORT", Default: "127.0.0.1:3000", set: one(setListen),
-			Usage: "where the control API listens; port 0 takes a free one"},
-		{Name: "relay-listen", Value: "HOST:PORT|off", Default: "127.0.0.1:8765", set: one(setRelayListen),
-			Usage: "where the relay will listen: taken now, without effect until the relay is part of adit"},
-		{Name: "api-key", Value: "KEY", Secret: true, set: one(setAPIKey),
-			Usage: "key of the relay's API: taken now, without effect until the relay is part of adit"},
-		{Name: fileSetting, Value: "FILE",
-			Usage: "YAML file with these flags' names as keys; values that begin with * want quotes"},
-		{Name: "min-password", Value: "N", Default: "8", set: one(setMinPassword),
-			Usage: "shortest password that an account may have, in characters, 8 at least"},
-		{Name: "host-key-policy", Value: "accept-new|strict", Default: AcceptNew, set: one(setHostKeyPolicy),
-			Usage: "record the host key of an SSH server on the first connection, or refuse a key that is not on record"},
-		{Name: "allow", Value: "RULE", List: true, set: setAllow,
-			Usage: "targets that may be dialled, as (CIDR|IP|name|*.name|*)[:port[-port]]; without any, all that are not denied (repeatable)"},
-		{Name: "deny", Value: "RULE", List: true, set: setDeny,
-			Usage: "targets that may not be dialled; stronger than --allow (repeatable)"},
-		{Name: "allow-bind", Value: "RULE", List: true, set: setAllowBind,
-			Usage: "addresses that forwards may listen on, in the same form; without any, all (repeatable)"},
-		{Name: "log-level", Value: "debug|info|warn|error", Default: "info", set: one(setLogLevel),
-			Usage: "least severe message that is logged"},
-		{Name: "log-format", Value: "text|json", Default: FormatText, set: one(setLogFormat),
-			Usage: "form of the log on standard error"},
-		{Name: "drain", Value: "DURATION", Default: "10s", set: one(setDrain),
-			Usage: "how long open streams may go on after SIGTERM or SIGINT"},
-	}
-}
-
-// one adapts the parser of a single value.
-func one(set func(c *Config, text string) error) func(*Config, []string) []error {
-	return func(c *Config, texts []string) []error {
-		if err := set(c, texts[0]); err != nil {
+// into sets a field from a single value.
+func into[T any](field *T, parse func(text string) (T, error)) func([]string) []error {
+	return func(texts []string) []error {
+		value, err := parse(texts[0])
+		if err != nil {
 			return []error{err}
 		}
+		*field = value
 		return nil
 	}
 }
 
-func setData(c *Config, text string) error {
-	path, err := filepath.Abs(text)
-	if err != nil {
-		return fmt.Errorf("make %q absolute: %w", text, err)
-	}
-	c.Data = path
-	return nil
-}
-
-// defaultData follows the XDG Base Directory Specification, which says that a
-// relative path in a variable is to be ignored. A root without a home is a
-// service started by init: its state belongs under /var/lib.
-func defaultData(c *Config, env func(name string) string) error {
-	xdg, home := env("XDG_DATA_HOME"), env("HOME")
-	switch {
-	case filepath.IsAbs(xdg):
-		c.Data = filepath.Join(xdg, "adit")
-	case filepath.IsAbs(home):
-		c.Data = filepath.Join(home, ".local", "share", "adit")
-	case os.Geteuid() == 0:
-		c.Data = "/var/lib/adit"
-	default:
-		return errors.New("is needed: neither XDG_DATA_HOME nor HOME says where data belongs")
-	}
-	return nil
-}
-
-func setListen(c *Config, text string) error {
-	if err := checkAddress(text); err != nil {
-		return err
-	}
-	c.Listen = text
-	return nil
-}
-
-func setRelayListen(c *Config, text string) error {
-	if text == Off {
-		c.RelayListen = ""
-		return nil
-	}
-	if err := checkAddress(text); err != nil {
-		return fmt.Errorf("%w, or %q", err, Off)
-	}
-	c.RelayListen = text
-	return nil
-}
-
-// checkAddress takes host:port with a numeric port. The host may be empty
-// (every address), an IP or a name, which is resolved when it is listened on.
-func checkAddress(text string) error {
-	host, port, err := net.SplitHostPort(text)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil || strings.ContainsAny(host, " \t/") {
-		return fmt.Errorf("%q is no address: write host:port, as in 127.0.0.1:3000 or [::1]:3000", text)
-	}
-	return nil
-}
-
-// setAPIKey takes what can stand in an HTTP header.
-func setAPIKey(c *Config, text string) error {
-	for _, r := range text {
-		if r <= ' ' || r > '~' {
-			return errors.New("holds a space or a character outside printable ASCII, which no HTTP header can carry")
+// each sets a field from a list. Every wrong entry is told.
+func each[T any](field *[]T, parse func(text string) (T, error)) func([]string) []error {
+	return func(texts []string) []error {
+		values := make([]T, 0, len(texts))
+		var errs []error
+		for _, text := range texts {
+			value, err := parse(text)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			values = append(values, value)
 		}
+		*field = values
+		return errs
 	}
-	c.APIKey = redact.New(text)
-	return nil
 }
 
-func setMinPassword(c *Config, text string) error {
-	n, err := strconv.Atoi(text)
-	if err != nil || n < leastMinPassword || n > mostMinPassword {
-		return fmt.Errorf("%q is not a whole number from %d to %d", text, leastMinPassword, mostMinPassword)
+// The settings that several commands have.
+
+func fileEntry() Setting {
+	return Setting{Name: fileSetting, Value: "FILE",
+		Usage: "YAML file with these flags' names as keys; values that begin with * want quotes"}
+}
+
+func apiKeyEntry(field *redact.Secret, short, usage string) Setting {
+	return Setting{Name: "api-key", Short: short, Value: "KEY", Secret: true, Stock: "API_KEY",
+		set: into(field, parseAPIKey), Usage: usage}
+}
+
+func tokenEntry(field *redact.Secret, usage string) Setting {
+	return Setting{Name: "token", Short: "t", Value: "TOKEN", Secret: true, Stock: "TOKEN",
+		set: into(field, parseToken), Usage: usage}
+}
+
+func connectorTokenEntry(field *redact.Secret, usage string) Setting {
+	return Setting{Name: "connector-token", Short: "c", Value: "TOKEN", Secret: true, Stock: "CONNECTOR_TOKEN",
+		set: into(field, parseToken), Usage: usage}
+}
+
+func socksHostEntry(field *string, short, usage string) Setting {
+	return Setting{Name: "socks-host", Short: short, Value: "HOST", Default: "127.0.0.1", Stock: "SOCKS_HOST",
+		set: into(field, parseHost), Usage: usage}
+}
+
+func socksPortEntry(field *int, usage string) Setting {
+	return Setting{Name: "socks-port", Short: "p", Value: "PORT", Default: "9870", Stock: "SOCKS_PORT",
+		set: into(field, parsePort), Usage: usage}
+}
+
+// socksLoginEntries are a user name and a password.
+func socksLoginEntries(username *string, password *redact.Secret) []Setting {
+	return []Setting{
+		{Name: "socks-username", Short: "n", Value: "NAME", Stock: "SOCKS_USERNAME", set: into(username, parseSOCKSUsername),
+			Usage: "user name that SOCKS clients must give; without one and without a password they need neither"},
+		{Name: "socks-password", Short: "w", Value: "PASSWORD", Secret: true, Stock: "SOCKS_PASSWORD",
+			set: into(password, parseSOCKSPassword), Usage: "password that SOCKS clients must give"},
 	}
-	c.MinPassword = n
-	return nil
 }
 
-func setHostKeyPolicy(c *Config, text string) error {
-	return setOneOf(&c.HostKeyPolicy, text, AcceptNew, Strict)
-}
-
-func setLogFormat(c *Config, text string) error {
-	return setOneOf(&c.LogFormat, text, FormatText, FormatJSON)
-}
-
-func setOneOf(field *string, text string, choices ...string) error {
-	for _, choice := range choices {
-		if text == choice {
-			*field = text
-			return nil
-		}
+// reversePortEntries say which SOCKS ports a relay's reverse tokens get.
+func reversePortEntries(ports *[]PortRange, pool *PortRange) []Setting {
+	return []Setting{
+		{Name: "socks-ports", Value: "PORT[-PORT]", List: true, set: each(ports, parsePortRange),
+			Usage: "ports that reverse tokens may have; without any, all (repeatable)"},
+		{Name: "socks-pool", Value: "PORT-PORT", Default: "1024-10240", set: into(pool, parsePortRange),
+			Usage: "where the port of a reverse token is taken from when none is asked for"},
 	}
-	return fmt.Errorf("%q is not one of %s", text, strings.Join(choices, ", "))
 }
 
-func setLogLevel(c *Config, text string) error {
-	var name string
-	if err := setOneOf(&name, text, "debug", "info", "warn", "error"); err != nil {
-		return err
+func trustedProxyEntry(field *[]netip.Prefix) Setting {
+	return Setting{Name: "trusted-proxy", Value: "CIDR", List: true, set: each(field, parsePrefix),
+		Usage: "proxies in front of the relay whose word on the client's address counts; without any, no one's does (repeatable)"}
+}
+
+func boolEntry(name, short string, field *bool, usage string) Setting {
+	return Setting{Name: name, Short: short, Bool: true, set: into(field, parseBool), Usage: usage}
+}
+
+// stockBoolEntry is one that linksocks has a variable for.
+func stockBoolEntry(name, short, stock string, field *bool, usage string) Setting {
+	s := boolEntry(name, short, field, usage)
+	s.Stock = stock
+	return s
+}
+
+func debugEntry(field *bool) Setting {
+	return Setting{Name: "debug", Short: "d", Bool: true, set: into(field, parseDebug),
+		Usage: "log everything, whatever --log-level says (repeatable, to the same end)"}
+}
+
+func upstreamProxyEntry(field *redact.Secret, usage string) Setting {
+	return Setting{Name: "upstream-proxy", Short: "x", Value: "URL", Secret: true, Stock: "UPSTREAM_PROXY",
+		set: into(field, parseProxy), Usage: usage}
+}
+
+func targetEntries(allow, deny *[]string) []Setting {
+	return []Setting{
+		{Name: "allow", Value: "RULE", List: true, set: each(allow, parseRule),
+			Usage: "targets that may be dialled, as (CIDR|IP|name|*.name|*)[:port[-port]]; without any, all that are not denied (repeatable)"},
+		{Name: "deny", Value: "RULE", List: true, set: each(deny, parseRule),
+			Usage: "targets that may not be dialled; stronger than --allow (repeatable)"},
 	}
-	return c.LogLevel.UnmarshalText([]byte(name))
 }
 
-func setDrain(c *Config, text string) error {
-	d, err := time.ParseDuration(text)
-	if err != nil || d < 0 {
-		return fmt.Errorf("%q is no duration: write a number and a unit, as in 10s or 1m30s", text)
+func udpIdleEntry(field *time.Duration) Setting {
+	return Setting{Name: "udp-idle", Value: "DURATION", Default: "2m", set: into(field, parseSpan),
+		Usage: "after how long without a datagram a UDP association ends"}
+}
+
+func logEntries(level *slog.Level, format *string) []Setting {
+	return []Setting{
+		{Name: "log-level", Value: "debug|info|warn|error", Default: "info", set: into(level, parseLogLevel),
+			Usage: "least severe message that is logged"},
+		{Name: "log-format", Value: "text|json", Default: FormatText, set: into(format, oneOf(FormatText, FormatJSON)),
+			Usage: "form of the log on standard error"},
 	}
-	c.Drain = d
-	return nil
 }
 
-func setAllow(c *Config, texts []string) []error {
-	c.Allow = texts
-	return checkRules(texts)
+func drainEntry(field *time.Duration) Setting {
+	return Setting{Name: "drain", Value: "DURATION", Default: "10s", set: into(field, parseDuration),
+		Usage: "how long open streams may go on after SIGTERM or SIGINT"}
 }
 
-func setDeny(c *Config, texts []string) []error {
-	c.Deny = texts
-	return checkRules(texts)
+// Why settings do nothing here that do something in linksocks.
+const (
+	noBuffers = "adit sizes its buffers by itself"
+	noDirect  = "direct mode is not offered yet, everything goes through the relay"
+)
+
+func inertEntry(name, value, why string) Setting {
+	return Setting{Name: name, Value: value, Bool: value == "", Inert: why, Usage: "ignored"}
 }
 
-func setAllowBind(c *Config, texts []string) []error {
-	c.AllowBind = texts
-	return checkRules(texts)
-}
-
-// checkRules parses the rules one by one, so that every wrong one is told.
-func checkRules(rules []string) []error {
-	var errs []error
-	for _, rule := range rules {
-		if _, err := policy.ParseRule(rule); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errs
+func bufferSizeEntry() Setting {
+	s := inertEntry("buffer-size", "BYTES", noBuffers)
+	s.Short = "b"
+	return s
 }
