@@ -30,9 +30,11 @@ func newHarness() *harness {
 	h := &harness{}
 	h.program = program{
 		stdin: strings.NewReader(""), stdout: &h.out, stderr: &h.err,
-		env:   func(name string) string { return map[string]string{"HOME": "/home/user"}[name] },
-		serve: func(context.Context, config.Config, io.Writer, io.Writer) error { return nil },
-		demo:  func(context.Context, io.Writer, *slog.Logger) error { return nil },
+		env:        func(name string) string { return map[string]string{"HOME": "/home/user"}[name] },
+		serve:      func(context.Context, config.Config, io.Writer, io.Writer) error { return nil },
+		relayServe: func(context.Context, config.RelayServe, io.Writer, io.Writer) error { return nil },
+		peer:       func(context.Context, config.Peer, io.Writer, io.Writer) error { return nil },
+		demo:       func(context.Context, io.Writer, *slog.Logger) error { return nil },
 	}
 	return h
 }
@@ -60,6 +62,16 @@ func TestUsageErrorsAreOneLineAndWhereToReadMore(t *testing.T) {
 		"srve":                "adit: unknown command \"srve\", did you mean \"serve\"?\nrun 'adit --help'\n",
 		"dig --deep":          "adit: unknown command \"dig\"\nrun 'adit --help'\n",
 		"--foo":               "adit: unknown flag: --foo\nrun 'adit --help'\n",
+		"relay dig":           "adit: unknown command \"dig\"\nrun 'adit relay --help'\n",
+		"relay clinet":        "adit: unknown command \"clinet\", did you mean \"client\"?\nrun 'adit relay --help'\n",
+		"relay clinet --deep": "adit: unknown command \"clinet\", did you mean \"client\"?\nrun 'adit relay --help'\n",
+		"relay --foo":         "adit: unknown flag: --foo\nrun 'adit relay --help'\n",
+		"relay client --foo":  "adit: unknown flag: --foo\nrun 'adit relay client --help'\n",
+		"relay client -Z":     "adit: unknown shorthand flag: 'Z' in -Z\nrun 'adit relay client --help'\n",
+		"relay client -Ztsec": "adit: unknown flag: -Z\nrun 'adit relay client --help'\n",
+		"relay client -it":    "adit: flag needs an argument: 't' in -t\nrun 'adit relay client --help'\n",
+		"relay serve -P x":    "adit: flag --ws-port: \"x\" is no port: write a number from 0 to 65535\nrun 'adit relay serve --help'\n",
+		"help relay dig":      "adit: unknown command \"dig\"\nrun 'adit relay --help'\n",
 		"help dig":            "adit: unknown command \"dig\"\nrun 'adit --help'\n",
 		"completion bash":     "adit: unknown command \"completion\"\nrun 'adit --help'\n",
 		"serve --listen 3000": "adit: flag --listen: \"3000\" is no address: write host:port, as in 127.0.0.1:3000 or [::1]:3000\nrun 'adit serve --help'\n",
@@ -72,21 +84,31 @@ func TestUsageErrorsAreOneLineAndWhereToReadMore(t *testing.T) {
 
 func TestNoCommandShowsTheHelpOnStandardError(t *testing.T) {
 	t.Parallel()
-	h := newHarness()
-	if code := h.call(); code != 2 || h.out.Len() > 0 || !strings.Contains(h.err.String(), "Commands:\n  demo ") {
-		t.Errorf("code %d, stdout %q, stderr %q", code, &h.out, &h.err)
+	for args, want := range map[string]string{"": "Commands:\n  demo ", "relay": "Commands:\n  client "} {
+		h := newHarness()
+		if code := h.call(strings.Fields(args)...); code != 2 || h.out.Len() > 0 || !strings.Contains(h.err.String(), want) {
+			t.Errorf("adit %s: code %d, stdout %q, stderr %q", args, code, &h.out, &h.err)
+		}
 	}
 }
 
 func TestHelpGoesToStandardOutputAndNamesEverySetting(t *testing.T) {
 	t.Parallel()
-	for _, args := range []string{"serve --help", "serve -h", "help serve"} {
+	for args, settings := range map[string][]config.Setting{
+		"serve --help": config.Settings(), "serve -h": config.Settings(), "help serve": config.Settings(),
+		"relay serve --help": config.RelayServeSettings(), "help relay serve": config.RelayServeSettings(),
+		"relay client -h": config.PeerSettings(), "help relay provider": config.PeerSettings(), "relay connector --help": config.PeerSettings(),
+	} {
 		h := newHarness()
 		if code := h.call(strings.Fields(args)...); code != 0 || h.err.Len() > 0 {
 			t.Errorf("adit %s: code %d, stderr %q", args, code, &h.err)
 		}
-		for _, s := range config.Settings() {
-			if !strings.Contains(h.out.String(), "--"+s.Name+" "+s.Value) {
+		for _, s := range settings {
+			flag := "      --" + s.Name + " " + s.Value
+			if s.Short != "" {
+				flag = "  -" + s.Short + ", --" + s.Name + " " + s.Value
+			}
+			if !strings.Contains(h.out.String(), flag+" ") || s.Secret && !strings.Contains(h.out.String(), "--"+s.Twin()+" FILE") {
 				t.Errorf("adit %s does not tell of --%s", args, s.Name)
 			}
 		}
@@ -95,7 +117,7 @@ func TestHelpGoesToStandardOutputAndNamesEverySetting(t *testing.T) {
 				t.Errorf("adit %s has a line of %d columns: %s", args, len([]rune(line)), line)
 			}
 		}
-		if !strings.Contains(h.out.String(), "--api-key-file FILE") || !strings.Contains(h.out.String(), "(default 127.0.0.1:3000)") {
+		if !strings.Contains(h.out.String(), "(default 127.0.0.1") || strings.Contains(h.out.String(), "[=") {
 			t.Errorf("adit %s: %s", args, &h.out)
 		}
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -10,14 +11,19 @@ import (
 	"github.com/adit-tunnel/adit/internal/telemetry"
 )
 
-const serveLong = `Runs the server: the control API, and every port forward that is wanted.
+const serveLong = `Runs the server: the control API, every port forward that is wanted, and a relay
+whose tokens its HTTP API adds and removes.
 
 It needs no preparation: the data directory, the database and the keys are made
 on the first start. "adit ready …" on standard output says that it accepts
 connections; the log goes to standard error. SIGTERM and SIGINT end it once open
 streams have ended, after --drain at the latest; a second signal ends it at once.
 
-Each flag can be given as an environment variable too, ADIT_ and its name in
+` + sourcesLong + `
+Where ADIT_API_KEY or ADIT_SOCKS_HOST is unset, linksocks' variable counts, with
+LINKSOCKS_ in place of ADIT_.`
+
+const sourcesLong = `Each flag can be given as an environment variable too, ADIT_ and its name in
 capitals (--log-level is ADIT_LOG_LEVEL; a list is separated by commas), and as a
 key of the --config file. A flag is stronger than a variable, a variable than the
 file. Whatever is stronger replaces a list as a whole.`
@@ -25,26 +31,29 @@ file. Whatever is stronger replaces a list as a whole.`
 func (p *program) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:               "adit",
-		Short:             "adit is a self-hosted tunnel server: it runs SSH port forwards under an HTTP API",
+		Short:             "adit is a self-hosted tunnel server: SSH port forwards under an HTTP API, and a SOCKS5-over-WebSocket relay",
 		SilenceErrors:     true, // report tells them
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		Version:           telemetry.ReadBuild().String(),
 		Args:              knownCommand,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cmd.SetOut(p.stderr) // nothing was asked for: this is no output
-			if err := cmd.Help(); err != nil {
-				return err
-			}
-			return &usageError{} // the help has said it all
-		},
+		RunE:              p.helpInstead,
 	}
 	root.SetVersionTemplate("adit {{.Version}}\n")
 	root.SetUsageFunc(usage)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(p.serveCommand(), p.demoCommand(), p.versionCommand())
+	root.AddCommand(p.serveCommand(), p.relayCommand(), p.demoCommand(), p.versionCommand())
 	root.SetHelpCommand(helpCommand())
 	return root
+}
+
+// helpInstead is what a command does that is only the name of several.
+func (p *program) helpInstead(cmd *cobra.Command, _ []string) error {
+	cmd.SetOut(p.stderr) // nothing was asked for: this is no output
+	if err := cmd.Help(); err != nil {
+		return err
+	}
+	return &usageError{} // the help has said it all
 }
 
 func (p *program) serveCommand() *cobra.Command {
@@ -119,8 +128,17 @@ func noArguments(cmd *cobra.Command, args []string) error {
 // flagError is called for flags that are unknown or lack their value. Of an
 // unknown command the flags are unknown too, and the command is the news.
 func flagError(cmd *cobra.Command, err error) error {
-	if args := cmd.Flags().Args(); !cmd.HasParent() && len(args) > 0 {
+	if args := cmd.Flags().Args(); cmd.HasSubCommands() && len(args) > 0 {
 		return knownCommand(cmd, args)
+	}
+	// Of letters run together the library repeats all that follow, and those may
+	// be a value: a token, say.
+	if letters, ok := errors.AsType[interface {
+		error
+		GetSpecifiedShortnames() string
+		GetSpecifiedName() string
+	}](err); ok && len(letters.GetSpecifiedShortnames()) > len(letters.GetSpecifiedName()) {
+		err = fmt.Errorf("unknown flag: -%s", letters.GetSpecifiedName())
 	}
 	return asUsageError(cmd, err)
 }

@@ -15,7 +15,10 @@ func (f *flagTexts) declare(cmd *cobra.Command, settings []config.Setting) {
 	f.given = make(map[string][]string)
 	cmd.Flags().SortFlags = false
 	for _, s := range settings {
-		cmd.Flags().Var(&flagValue{f, s.Name, s.Value, s.Default}, s.Name, s.Usage)
+		flag := cmd.Flags().VarPF(&flagValue{f, s.Name, s.Value, s.Default}, s.Name, s.Short, s.Usage)
+		if s.Bool {
+			flag.NoOptDefVal = "true"
+		}
 		if s.Secret {
 			cmd.Flags().Var(&flagValue{f, s.Twin(), "FILE", ""}, s.Twin(), "file that holds the value of --"+s.Name)
 		}
@@ -39,5 +42,10 @@ func (v *flagValue) Set(text string) error {
 // String is the default: help asks before anything is set.
 func (v *flagValue) String() string { return v.fallback }
 
-// Type is what help shows in the value's place.
-func (v *flagValue) Type() string { return v.placeholder }
+// Type is what help shows in the value's place, or "bool" for nothing.
+func (v *flagValue) Type() string {
+	if v.placeholder == "" {
+		return "bool"
+	}
+	return v.placeholder
+}

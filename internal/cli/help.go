@@ -38,7 +38,10 @@ func helpCommand() *cobra.Command {
 		Short: "Print help about a command",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			about, rest, err := cmd.Root().Find(args)
-			if err != nil || len(rest) > 0 {
+			switch {
+			case err == nil && len(rest) > 0 && about.HasSubCommands():
+				return unknownCommand(about, strings.Join(rest, " "))
+			case err != nil || len(rest) > 0:
 				return unknownCommand(cmd.Root(), strings.Join(args, " "))
 			}
 			about.InitDefaultHelpFlag() // or --help would not be in its list

@@ -4,8 +4,8 @@
 // Start: the data directory's lock comes first, so that nothing of a running
 // server is touched; the listener before anything runs, so that a taken port
 // costs nothing; what is wanted is restored before the ready line.
-// Stop: the API first, so that nothing new begins; then the tunnels, which may
-// drain; the database last, since all of them write to it.
+// Stop: the API first, so that nothing new begins; then the tunnels and the
+// relay, which may drain side by side; the database last, since all of them write to it.
 package server
 
 import (
@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 
 	"github.com/adit-tunnel/adit/internal/app"
 	"github.com/adit-tunnel/adit/internal/auth"
@@ -22,6 +23,7 @@ import (
 	"github.com/adit-tunnel/adit/internal/forward"
 	"github.com/adit-tunnel/adit/internal/policy"
 	"github.com/adit-tunnel/adit/internal/redact"
+	"github.com/adit-tunnel/adit/internal/relay"
 	"github.com/adit-tunnel/adit/internal/site"
 	"github.com/adit-tunnel/adit/internal/telemetry"
 )
@@ -32,7 +34,10 @@ type Server struct {
 	log     *slog.Logger
 	data    *data
 	ln      net.Listener
+	relayLn net.Listener // nil: there is no relay
+	targets *policy.Policy
 	tunnels *forward.Supervisor
+	relay   *relayServer // nil: there is none
 	app     *app.App
 }
 
@@ -44,7 +49,7 @@ func Run(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) error
 		return err
 	}
 	return s.Serve(ctx, func() error {
-		_, err := fmt.Fprintf(stdout, "adit ready control=%s relay=off\n", s.URL())
+		_, err := fmt.Fprintf(stdout, "adit ready control=%s relay=%s\n", s.URL(), s.RelayURL())
 		return err
 	})
 }
@@ -64,13 +69,52 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger, notes io.Wri
 	if s.ln, err = new(net.ListenConfig).Listen(ctx, family(cfg.Listen), cfg.Listen); err != nil {
 		return s, err
 	}
+	if cfg.RelayListen != "" {
+		if s.relayLn, err = listenRelay(ctx, cfg.RelayListen); err != nil {
+			return s, err
+		}
+	}
+	if err = s.newPolicy(); err != nil {
+		return s, err
+	}
 	if s.tunnels, err = s.newSupervisor(ctx); err != nil {
 		return s, err
 	}
 	if s.app, err = s.newApp(ctx, notes); err != nil {
 		return s, err
 	}
+	if s.relayLn != nil {
+		if s.relay, err = s.newRelay(ctx); err != nil {
+			return s, err
+		}
+	}
 	return s, nil
+}
+
+// newPolicy makes the rules that hold for every target, of forwards and of the
+// relay alike.
+func (s *Server) newPolicy() (err error) {
+	if s.targets, err = policy.New(s.cfg.Allow, s.cfg.Deny); err != nil {
+		return err
+	}
+	s.targets.DenySelf(s.controlPort())
+	if s.relayLn != nil {
+		s.targets.DenySelf(portOf(s.relayLn))
+	}
+	return nil
+}
+
+func (s *Server) newRelay(ctx context.Context) (*relayServer, error) {
+	kept, err := keeper{s.data}.kept(ctx, s.log)
+	if err != nil {
+		return nil, err
+	}
+	return newRelay(ctx, s.relayLn, relayOptions{
+		Options: relay.Options{
+			Policy: s.targets, Keeper: keeper{s.data}, SOCKSHost: s.cfg.SOCKSHost, UDPIdle: s.cfg.UDPIdle, Logger: s.log,
+		},
+		apiKey: s.cfg.APIKey, ports: s.cfg.SOCKSPorts, pool: s.cfg.SOCKSPool, trust: s.cfg.TrustedProxies, kept: kept,
+	})
 }
 
 // family is the network to listen on. Package net takes IPv6 along when it is
@@ -84,12 +128,17 @@ func family(address string) string {
 
 // Close gives up a server that does not serve.
 func (s *Server) Close() {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	if s.relay != nil {
+		s.relay.stop(now)
+	} else if s.relayLn != nil {
+		s.relayLn.Close()
+	}
 	if s.app != nil {
 		s.app.Close()
 	}
 	if s.tunnels != nil {
-		now, cancel := context.WithCancel(context.Background())
-		cancel()
 		s.tunnels.Close(now)
 	}
 	if s.ln != nil {
@@ -103,26 +152,31 @@ func (s *Server) Close() {
 // URL is where the control API is reached.
 func (s *Server) URL() string { return "http://" + s.ln.Addr().String() }
 
-func (s *Server) controlPort() uint16 {
-	return s.ln.Addr().(*net.TCPAddr).AddrPort().Port()
+// RelayURL is where the relay is reached, or "off".
+func (s *Server) RelayURL() string {
+	if s.relay == nil {
+		return config.Off
+	}
+	return s.relay.url()
 }
 
+func (s *Server) controlPort() uint16 { return portOf(s.ln) }
+
 func (s *Server) newSupervisor(ctx context.Context) (*forward.Supervisor, error) {
-	targets, err := policy.New(s.cfg.Allow, s.cfg.Deny)
-	if err != nil {
-		return nil, err
-	}
-	targets.DenySelf(s.controlPort())
 	binds, err := policy.NewBind(s.cfg.AllowBind)
 	if err != nil {
 		return nil, err
 	}
 	// What runs outlives ctx, which only says when to begin to stop.
+	own := map[int]string{int(s.controlPort()): "adit's control API"}
+	if s.relayLn != nil {
+		own[int(portOf(s.relayLn))] = "adit's relay"
+	}
 	return forward.New(context.WithoutCancel(ctx), forward.Options{
-		Here:     &site.Here{Check: targets.CheckHere},
-		Policy:   targets,
+		Here:     &site.Here{Check: s.targets.CheckHere},
+		Policy:   s.targets,
 		Binds:    binds,
-		OwnPorts: map[int]string{int(s.controlPort()): "adit's control API"},
+		OwnPorts: own,
 		Logger:   s.log,
 	}), nil
 }
@@ -174,14 +228,20 @@ func (s *Server) Serve(ctx context.Context, ready func() error) error {
 	served := make(chan error, 1)
 	go func() { served <- w.http.Serve(limit(s.ln, maxClients)) }()
 	err := s.app.Restore(ctx)
+	relayEnd := make(<-chan error)
+	if err == nil && s.relay != nil {
+		s.relay.serve()
+		relayEnd = s.relay.served
+	}
 	if err == nil {
 		err = ready()
 	}
 	if err == nil {
-		s.log.Info("serving", "control", s.URL())
+		s.log.Info("serving", "control", s.URL(), "relay", s.RelayURL())
 		select {
 		case <-ctx.Done():
 		case err = <-served:
+		case err = <-relayEnd:
 		}
 	}
 	s.log.Info("stopping", "drain", s.cfg.Drain.String())
@@ -189,7 +249,12 @@ func (s *Server) Serve(ctx context.Context, ready func() error) error {
 	s.app.Close()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Drain)
 	defer cancel()
+	var draining sync.WaitGroup
+	if s.relay != nil {
+		draining.Go(func() { s.relay.stop(drain) })
+	}
 	s.tunnels.Close(drain)
+	draining.Wait()
 	s.log.Info("stopped")
 	return err
 }
