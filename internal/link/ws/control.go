@@ -2,7 +2,6 @@ package ws
 
 import (
 	"encoding/binary"
-	"net"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -72,13 +71,8 @@ func (c *Conn) Pong() error { return c.w.post(&c.w.waiting.pong, nil, false) }
 func (w *writer) post(f *control, payload []byte, replace bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case w.err != nil:
-		return w.err
-	case w.stopped:
-		return net.ErrClosed
-	case w.closing:
-		return ErrCloseSent
+	if err := w.endedLocked(); err != nil {
+		return err
 	}
 	if replace || !f.set {
 		f.put(payload)

@@ -275,7 +275,7 @@ func TestACloseFrameIsNotLeftToAMessageThatGivesUp(t *testing.T) {
 			}
 		}}
 		c = New(peer, nil, Config{})
-		c.w.queued = 1
+		c.w.queue = []chan error{make(chan error, 1)}
 		c.WriteMessage(Binary, nil)
 		synctest.Wait()
 		if said, _ := refFrames(peer.out); said[len(said)-1].first != 0x88 {

@@ -37,11 +37,11 @@ type writer struct {
 	born     time.Time
 	deadline time.Duration // what is set, since born
 
-	mu       sync.Mutex // guards below
-	free     sync.Cond  // the turn was given back, or the end of writing came
-	busy     bool       // somebody has the turn
-	queued   int        // messages that wait for it
-	closing  bool       // our close frame waits or was sent: the last frame
+	mu       sync.Mutex   // guards below
+	free     sync.Cond    // nobody has the turn, or the end of writing came
+	busy     bool         // somebody has the turn
+	queue    []chan error // messages that wait for it, the first first
+	closing  bool         // our close frame waits or was sent: the last frame
 	closeBy  time.Time
 	stopped  bool // by Close: nobody is started any more
 	err      error
@@ -91,26 +91,37 @@ func (w *writer) message(op Opcode, parts [][]byte, owned bool) error {
 	return err
 }
 
-// takeTurn waits until it is the caller's turn to write a message.
+// takeTurn waits until it is the caller's turn to write a message. Turns are
+// handed over in the order in which they were asked for: who writes one long
+// message after the other leaves room for the short ones of others.
 func (w *writer) takeTurn() error {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.queued++
-	defer func() { w.queued-- }()
-	for {
-		switch {
-		case w.err != nil:
-			return w.err
-		case w.stopped:
-			return net.ErrClosed
-		case w.closing:
-			return ErrCloseSent
-		case !w.busy:
-			w.busy = true
-			return nil
-		}
-		w.free.Wait()
+	if err := w.endedLocked(); err != nil {
+		w.mu.Unlock()
+		return err
 	}
+	if !w.busy {
+		w.busy = true
+		w.mu.Unlock()
+		return nil
+	}
+	turn := make(chan error, 1)
+	w.queue = append(w.queue, turn)
+	w.mu.Unlock()
+	return <-turn
+}
+
+// endedLocked is why no message can be written any more.
+func (w *writer) endedLocked() error {
+	switch {
+	case w.err != nil:
+		return w.err
+	case w.stopped:
+		return net.ErrClosed
+	case w.closing:
+		return ErrCloseSent
+	}
+	return nil
 }
 
 // giveTurn ends a turn that brought err: it writes the control frames that
@@ -131,12 +142,8 @@ func (w *writer) giveTurn(err error) {
 	if err != nil {
 		w.err, w.cut = err, errors.Is(err, os.ErrDeadlineExceeded)
 	}
-	w.busy = false
-	if err == nil && !w.stopped && (w.queued == 0 || w.closing) && w.waiting.any() {
-		w.flushLocked() // with messages queued, the next of them takes this over
-	}
 	cut := w.cut
-	w.wakeLocked()
+	w.passTurnLocked()
 	w.mu.Unlock()
 	if cut {
 		// The frame stays unfinished, so the peer can make nothing of what
@@ -155,14 +162,36 @@ func (w *writer) reset() {
 	_ = w.conn.Close()
 }
 
-// wakeLocked tells who waits that the turn is free, or everybody that no
-// message will be written any more.
-func (w *writer) wakeLocked() {
-	if w.err != nil || w.stopped || w.closing {
-		w.free.Broadcast()
+// passTurnLocked hands the turn to the message that has waited longest, which
+// takes the control frames along that wait.
+func (w *writer) passTurnLocked() {
+	w.wakeLocked()
+	if len(w.queue) > 0 {
+		next := w.queue[0]
+		w.queue[0] = nil
+		w.queue = w.queue[1:]
+		next <- nil
 		return
 	}
-	w.free.Signal()
+	w.queue = nil
+	w.busy = false
+	if w.err == nil && !w.stopped && w.waiting.any() {
+		w.flushLocked()
+	}
+	w.free.Broadcast()
+}
+
+// wakeLocked tells all who wait that no message will be written any more, if
+// that is so.
+func (w *writer) wakeLocked() {
+	err := w.endedLocked()
+	if err == nil {
+		return
+	}
+	for _, turn := range w.queue {
+		turn <- err
+	}
+	w.queue = nil
 }
 
 // writeFrame writes one message. The caller has the turn.

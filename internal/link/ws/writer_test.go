@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -230,5 +231,30 @@ func TestMostOfTheTimeoutIsLeftForEveryFrame(t *testing.T) {
 		if conn.set != 10 {
 			t.Errorf("set %d times in 10 s", conn.set)
 		}
+	})
+}
+
+// Who writes one long message behind the other must not keep others from
+// writing: he would always be there first.
+func TestMessagesLeaveInTheOrderInWhichTheyWereAskedFor(t *testing.T) {
+	bothSides(t, func(t *testing.T, cfg Config) {
+		c, p := pair(t, cfg)
+		long := strings.Repeat("l", 100<<10) // more than the network holds
+		var writing sync.WaitGroup
+		writing.Go(func() {
+			for range 3 {
+				c.WriteMessage(Binary, []byte(long))
+			}
+		})
+		synctest.Wait()
+		for _, text := range []string{"first", "second"} {
+			writing.Go(func() { c.WriteMessage(Binary, []byte(text)) })
+			synctest.Wait()
+		}
+		for _, want := range []string{long, "first", "second", long, long} {
+			p.expect(Binary, want)
+		}
+		writing.Wait()
+		c.Close()
 	})
 }
