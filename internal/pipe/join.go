@@ -55,17 +55,18 @@ func Join(a, b Conn, m *Meter) error {
 		return errors.Join(closeError(a.Close()), closeError(b.Close()))
 	}
 	waitFor(&dropping, lingerTimeout)
-	Reset(a)
-	Reset(b)
+	err := errors.Join(in, out)
+	abort(a, err)
+	abort(b, err)
 	dropping.Wait()
-	return errors.Join(in, out)
+	return err
 }
 
 // watch resets other as soon as c breaks: other may take no bytes for long, and
 // nobody would look at c until it does.
 func watch(c, other Conn) {
 	if b, ok := c.(Breaker); ok {
-		b.OnBreak(func() { Reset(other) })
+		b.OnBreak(func(cause error) { abort(other, cause) })
 	}
 }
 
@@ -110,8 +111,8 @@ func oneWay(dst, src Conn, n *atomic.Int64, dropping *sync.WaitGroup) error {
 		return err
 	}
 	// The source broke: what dst got is not the whole, and it must know.
-	Reset(dst)
-	Reset(src)
+	abort(dst, err)
+	abort(src, err)
 	return err
 }
 
@@ -152,10 +153,15 @@ func (e *writeError) Unwrap() error { return e.error }
 func copyStream(dst, src Conn, n *atomic.Int64) error {
 	r := newReader(src)
 	defer r.release()
+	defer push(src, dst, n)()
+	write := dst.Write
+	if owner, ok := dst.(Owner); ok {
+		write = owner.WriteOwned // the chunk is the reader's, which overwrites it
+	}
 	for {
 		chunk, err := r.next()
 		if len(chunk) > 0 {
-			w, werr := dst.Write(chunk)
+			w, werr := write(chunk)
 			n.Add(int64(w))
 			if werr == nil && w < len(chunk) {
 				werr = io.ErrShortWrite
@@ -171,6 +177,31 @@ func copyStream(dst, src Conn, n *atomic.Int64) error {
 			return err
 		}
 	}
+}
+
+// push has src write short things to dst by itself, if both can. The function
+// that it returns ends that.
+func push(src, dst Conn, n *atomic.Int64) (stop func()) {
+	p, ok := src.(Pusher)
+	if !ok {
+		return func() {}
+	}
+	d := directTo(dst, n)
+	if d == nil {
+		return func() {}
+	}
+	p.PushTo(d)
+	return func() { p.PushTo(nil) }
+}
+
+// abort ends a stream so that its peer sees an error and, where there are words
+// for that, learns why.
+func abort(c Conn, cause error) {
+	if e, ok := c.(Explainer); ok {
+		_ = e.CloseWithError(cause) // what cannot be told is no reason to go on
+		return
+	}
+	Reset(c)
 }
 
 // Reset ends a stream so that its peer sees an error and not an end, as far as

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/binary"
 	"io"
+	"math"
 	"runtime"
 	"testing"
 )
@@ -144,12 +145,16 @@ func TestTheUnauthenticatedCostNextToNothing(t *testing.T) { // not parallel: it
 	bomb := gzipped(deflated(t, 1<<20))
 	long := append(wire(t, vectors[0].wire...), make([]byte, 1<<20)...)
 	for _, msg := range [][]byte{bomb, long, long[:MaxAuth], long[:9]} {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		_, _ = DecodeAuth(msg)
-		_, _ = DecodeAuthResponse(msg)
-		runtime.ReadMemStats(&after)
-		if cost := after.TotalAlloc - before.TotalAlloc; cost > 4<<10 {
+		cost := uint64(math.MaxUint64)
+		for range 5 { // the runtime takes memory now and then, too
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, _ = DecodeAuth(msg)
+			_, _ = DecodeAuthResponse(msg)
+			runtime.ReadMemStats(&after)
+			cost = min(cost, after.TotalAlloc-before.TotalAlloc)
+		}
+		if cost > 4<<10 {
 			t.Errorf("a first message of %d bytes cost %d bytes of memory", len(msg), cost)
 		}
 	}

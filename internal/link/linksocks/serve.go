@@ -135,7 +135,7 @@ func (s *Session) serveStream(ctx context.Context, st *Stream) {
 func (s *Session) dial(ctx context.Context, st *Stream) (pipe.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.DialTimeout)
 	defer cancel()
-	st.OnBreak(cancel)
+	st.OnBreak(func(error) { cancel() })
 	defer st.OnBreak(nil)
 	return s.cfg.Dial(ctx, "tcp", st.address)
 }

@@ -61,7 +61,7 @@ type Stream struct {
 	err      error // what ended the stream
 	shut     bool  // our direction has ended
 	closed   bool
-	onBreak  func()
+	onBreak  func(cause error)
 	halfAt   time.Time // when the first direction ended
 	movedAt  time.Time // when the other one last moved, after that
 	deadline time.Time // of reads
@@ -119,7 +119,7 @@ func (st *Stream) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n := st.queue.read(p)
-	st.taken += int64(n)
+	st.tookLocked(n)
 	st.mu.Unlock()
 	st.s.inbound.room.free(n)
 	return n, nil
@@ -135,10 +135,19 @@ func (st *Stream) Next() ([]byte, error) {
 		return nil, err
 	}
 	chunk, n := st.queue.next()
-	st.taken += int64(n)
+	st.tookLocked(n)
 	st.mu.Unlock()
 	st.s.inbound.room.free(n)
 	return chunk, nil
+}
+
+// tookLocked notes that n bytes were read. What waited for our own user is not
+// the peer's delay: its time counts from now.
+func (st *Stream) tookLocked(n int) {
+	st.taken += int64(n)
+	if !st.halfAt.IsZero() {
+		st.movedAt = time.Now()
+	}
 }
 
 // Release gives the memory of Next back.
@@ -187,6 +196,9 @@ func (st *Stream) Write(p []byte) (int, error) {
 			return written, st.writeError(err)
 		}
 		written += len(piece)
+		if written == len(p) {
+			return written, nil // whatever has become of the stream meanwhile
+		}
 	}
 }
 
@@ -329,13 +341,13 @@ func (st *Stream) dropLocked() (freed int) {
 
 // OnBreak implements pipe.Breaker: f is called once when the stream fails while
 // nobody may be reading or writing it.
-func (st *Stream) OnBreak(f func()) {
+func (st *Stream) OnBreak(f func(cause error)) {
 	st.mu.Lock()
 	st.onBreak = f
-	broken := st.err != nil
+	err := st.err
 	st.mu.Unlock()
-	if broken && f != nil {
-		f()
+	if err != nil && f != nil {
+		f(err)
 	}
 }
 
@@ -356,7 +368,7 @@ func (st *Stream) fail(err error) {
 		st.answerLost()
 	}
 	if f != nil {
-		f()
+		f(err)
 	}
 }
 
@@ -412,7 +424,6 @@ func (st *Stream) endIfForgotten(now time.Time) {
 	st.mu.Lock()
 	unanswered := st.early && !st.heard && now.Sub(st.openedAt) >= answerTimeout
 	half := st.shut != st.eof
-	// What waits for our own user is not the peer's delay.
 	forgotten := half && st.queue.bytes == 0 && now.Sub(st.movedAt) >= forgottenAfter
 	forgotten = forgotten || half && st.served && st.eof && now.Sub(st.halfAt) >= halfLife
 	if st.eof && !st.served {
@@ -454,10 +465,18 @@ func (st *Stream) SetReadDeadline(t time.Time) error {
 		st.timer = nil
 	}
 	if !t.IsZero() {
-		st.timer = time.AfterFunc(time.Until(t), st.readable.Broadcast)
+		st.timer = time.AfterFunc(time.Until(t), st.wakeReader)
 	}
 	st.readable.Broadcast()
 	return nil
+}
+
+// wakeReader holds the lock, or a reader that has just looked at the time and
+// is about to wait would miss it.
+func (st *Stream) wakeReader() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.readable.Broadcast()
 }
 
 // SetWriteDeadline does nothing: a link that takes no bytes ends after

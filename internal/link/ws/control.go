@@ -51,8 +51,8 @@ func (q *controls) next() (Opcode, *control) {
 
 // Ping sends a ping (section 5.5.2) and does not wait until it has left: it
 // goes out at once or after the message that is being written, and replaces
-// one that still waits. Config.OnPong is told of the answer, which has the same
-// payload. The error is ErrControlTooLong, or what ended writing.
+// one that still waits. OnPong's function is told of the answer, which has the
+// same payload. The error is ErrControlTooLong, or what ended writing.
 func (c *Conn) Ping(payload []byte) error {
 	if len(payload) > MaxControl {
 		return ErrControlTooLong

@@ -110,8 +110,8 @@ func TestPingsAreAnsweredAtOnceAndInOrder(t *testing.T) {
 func TestPingsAreSentAndTheirAnswersReported(t *testing.T) {
 	bothSides(t, func(t *testing.T, cfg Config) {
 		pongs := make(chan string, 1)
-		cfg.OnPong = func(b []byte) { pongs <- string(b) }
 		c, p := pair(t, cfg)
+		c.OnPong(func(b []byte) { pongs <- string(b) })
 		end := reading(c)
 		if err := c.Ping([]byte("are you there")); err != nil {
 			t.Error(err)

@@ -44,7 +44,8 @@ func TestTheExamplesOfTheRFCAreRead(t *testing.T) {
 		wire := append(unhex(t, v.wire), bytes.Repeat([]byte("*"), v.fill)...)
 		peer := &script{in: wire}
 		pongs := ""
-		c := New(peer, nil, Config{Client: !v.masked, OnPong: func(p []byte) { pongs += string(p) }})
+		c := New(peer, nil, Config{Client: !v.masked})
+		c.OnPong(func(p []byte) { pongs += string(p) })
 		got, err := outcomeOf(c)
 		if !errors.Is(err, ErrAbrupt) {
 			t.Errorf("%s: it ends with %v", v.name, err)

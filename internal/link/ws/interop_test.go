@@ -162,7 +162,8 @@ func TestOurServerTalksToCoder(t *testing.T) {
 // and end with a close frame. The server speaks first.
 func talk(t *testing.T, url string) {
 	pongs := make(chan string, 1)
-	c := dial(t, url, Config{OnPong: func(p []byte) { pongs <- string(p) }})
+	c := dial(t, url, Config{})
+	c.OnPong(func(p []byte) { pongs <- string(p) })
 	op, got, err := c.ReadMessage(nil)
 	if err != nil || op != Text || string(got) != "welcome" {
 		t.Fatalf("%d %q %v", op, got, err)

@@ -50,7 +50,7 @@ type reader struct {
 }
 
 func (r *reader) init(c *Conn, buffered []byte, cfg Config) {
-	r.c, r.client, r.max, r.onPong = c, cfg.Client, cfg.MaxMessage, cfg.OnPong
+	r.c, r.client, r.max = c, cfg.Client, cfg.MaxMessage
 	r.born = time.Now()
 	r.waitingSince.Store(notWaiting)
 	r.buf = r.small[:]
@@ -64,6 +64,10 @@ func (r *reader) init(c *Conn, buffered []byte, cfg Config) {
 // the next on: little before a peer has proved who it is, and more after. A
 // connection whose limit is below 64 KiB reads through 4 KiB and holds no more.
 func (c *Conn) SetMaxMessage(bytes int64) { c.r.max = bytes }
+
+// OnPong has f told of every pong from now on. It runs on the reading goroutine,
+// which waits for it; the payload is valid until it returns.
+func (c *Conn) OnPong(f func(payload []byte)) { c.r.onPong = f }
 
 // Next waits for the next message and gives its kind. What is unread of the one
 // before is dropped. Its payload is then read with Read.

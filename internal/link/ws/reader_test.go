@@ -51,7 +51,8 @@ func TestFragmentsAreJoinedAroundControlFrames(t *testing.T) {
 		for _, chunk := range []int{0, 1, 2, 3, 5, 13, 14, 139, 4095, 4096, 4097} {
 			pongs := 0
 			peer := &script{in: bytes.Clone(wire), chunk: chunk}
-			c := New(peer, nil, Config{Client: client, OnPong: func([]byte) { pongs++ }})
+			c := New(peer, nil, Config{Client: client})
+			c.OnPong(func([]byte) { pongs++ })
 			got, err := outcomeOf(c)
 			if err != ErrAbrupt || !reflect.DeepEqual(got.messages, want) {
 				t.Errorf("%d bytes at a time: %d messages, %v", chunk, len(got.messages), err)

@@ -82,6 +82,27 @@ func (c *Conn) WriteOwned(op Opcode, parts ...[]byte) error {
 	return c.w.message(op, parts, true)
 }
 
+// WriteMade is WriteMessage for a message that is made when its turn has come,
+// so that what it says of its place among the others is true. build must not
+// wait; the bytes that it gives are the Conn's then. Its error is returned, and
+// nothing is written.
+func (c *Conn) WriteMade(op Opcode, build func() ([]byte, error)) error {
+	w := &c.w
+	if err := w.takeTurn(); err != nil {
+		return err
+	}
+	msg, refusal := build()
+	var err error
+	if refusal == nil {
+		err = w.writeFrame(op, [][]byte{msg}, true)
+	}
+	w.giveTurn(err)
+	if refusal != nil {
+		return refusal
+	}
+	return err
+}
+
 func (w *writer) message(op Opcode, parts [][]byte, owned bool) error {
 	if err := w.takeTurn(); err != nil {
 		return err

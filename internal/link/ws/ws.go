@@ -14,7 +14,7 @@
 //   - pings are answered between any two frames, whoever is writing, and the
 //     reader never waits for the network to take something.
 //
-// One goroutine reads (Next, Read, ReadMessage, SetMaxMessage). Everything else
+// One goroutine reads (Next, Read, ReadMessage, SetMaxMessage, OnPong). Everything else
 // may be called from any goroutine.
 package ws
 
@@ -50,9 +50,6 @@ type Config struct {
 	// The clock is not started anew for every frame: up to an eighth may be
 	// missing. 0 is DefaultWriteTimeout.
 	WriteTimeout time.Duration
-	// OnPong, if set, is told of every pong. It runs on the reading goroutine,
-	// which waits for it; the payload is valid until it returns.
-	OnPong func(payload []byte)
 }
 
 // Conn is one end of a WebSocket connection after its handshake.

@@ -1,0 +1,59 @@
+//go:build unix
+
+package pipe
+
+import (
+	"net"
+	"sync/atomic"
+	"syscall"
+)
+
+// direct writes to a socket what it takes at once.
+type direct struct {
+	raw syscall.RawConn
+	sum *atomic.Int64
+	p   []byte
+	n   int
+	try func(fd uintptr) bool // a method value made once, or every write would allocate
+}
+
+// directTo returns nil when dst is no TCP connection.
+func directTo(dst Conn, sum *atomic.Int64) Direct {
+	c, ok := dst.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	d := &direct{raw: raw, sum: sum}
+	d.try = d.tryWrite
+	return d
+}
+
+// TryWrite implements Direct.
+func (d *direct) TryWrite(p []byte) int {
+	d.p, d.n = p, 0
+	err := d.raw.Write(d.try)
+	d.p = nil
+	if err != nil {
+		return 0
+	}
+	d.sum.Add(int64(d.n))
+	return d.n
+}
+
+// tryWrite never asks to be called again: it does not wait.
+func (d *direct) tryWrite(fd uintptr) bool {
+	for {
+		n, err := syscall.Write(int(fd), d.p)
+		switch err {
+		case nil:
+			d.n = n
+		case syscall.EINTR:
+			continue
+		}
+		return true
+	}
+}
