@@ -18,3 +18,11 @@ type Site interface {
 	// Listen accepts connections at address, as this place sees it.
 	Listen(ctx context.Context, network, address string) (pipe.Listener, error)
 }
+
+// Pending is a stream that may be written to before it is known whether its
+// target can be reached. If it cannot, the stream fails.
+type Pending interface {
+	pipe.Conn
+	// Opened waits for that. The error is a *DialError.
+	Opened(ctx context.Context) error
+}

@@ -1,0 +1,252 @@
+package flow
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/adit-tunnel/adit/internal/pipe"
+)
+
+// directMax is the longest payload that the link's reader writes out itself.
+// Handing over to another goroutine costs more than writing so little; of what
+// is longer, the reader had better take in the next.
+const directMax = 16 << 10
+
+// Inbox is the receiving half of a stream: what came for it and its user has
+// not yet taken. One goroutine fills it, one reads it; everything else may be
+// called from any goroutine.
+type Inbox struct {
+	// Taken is called, without a lock held, when the user took n bytes, or
+	// they were dropped. It is set before the first use.
+	Taken func(n int)
+
+	mu       sync.Mutex // guards below
+	readable sync.Cond
+	queue    queue
+	taken    int64 // bytes that the user took, ever
+	parked   bool  // the user waits for more
+	direct   pipe.Direct
+	eof      bool  // no more will come
+	err      error // what ended the stream
+	closed   bool
+	onBreak  func(cause error)
+	deadline time.Time
+	timer    *time.Timer
+}
+
+// Init makes an Inbox ready.
+func (in *Inbox) Init(taken func(n int)) {
+	in.Taken = taken
+	in.readable.L = &in.mu
+}
+
+// The answers of Offer.
+const (
+	Took    = iota // the buffer belongs to the inbox now
+	Refused        // the stream is over, and nobody wants it
+	Full           // there is no room yet
+)
+
+// Offer gives a buffer to the inbox, unless so much waits already that room
+// says no.
+func (in *Inbox) Offer(b *Buffer, room func(waiting int) bool) int {
+	in.mu.Lock()
+	if in.err != nil || in.closed || in.eof {
+		in.mu.Unlock()
+		return Refused
+	}
+	if !room(in.queue.bytes) {
+		in.mu.Unlock()
+		return Full
+	}
+	n := 0
+	if in.parked && in.direct != nil && in.queue.bytes == 0 && b.Len() <= directMax {
+		n = in.direct.TryWrite(b.Bytes())
+		in.taken += int64(n)
+		b.start += n
+	}
+	if b.Len() > 0 {
+		in.queue.push(b)
+		in.readable.Signal()
+	} else {
+		b.Give()
+	}
+	in.mu.Unlock()
+	if n > 0 {
+		in.Taken(n)
+	}
+	return Took
+}
+
+// PushTo implements pipe.Pusher: short payload is written to d when the user
+// waits anyway.
+func (in *Inbox) PushTo(d pipe.Direct) {
+	in.mu.Lock()
+	in.direct = d
+	in.mu.Unlock()
+}
+
+// Read reads like a net.Conn. What came before the end is read first; an error
+// comes at once.
+func (in *Inbox) Read(p []byte) (int, error) {
+	in.mu.Lock()
+	if err := in.waitLocked(); err != nil {
+		in.mu.Unlock()
+		return 0, err
+	}
+	n := in.queue.read(p)
+	in.taken += int64(n)
+	in.mu.Unlock()
+	in.Taken(n)
+	return n, nil
+}
+
+// Next gives the bytes that wait, some of them at least, without copying. They
+// are valid until the next call, or Release. The error is that of Read.
+func (in *Inbox) Next() ([]byte, error) {
+	in.mu.Lock()
+	if err := in.waitLocked(); err != nil {
+		in.queue.release()
+		in.mu.Unlock()
+		return nil, err
+	}
+	chunk, n := in.queue.next()
+	in.taken += int64(n)
+	in.mu.Unlock()
+	in.Taken(n)
+	return chunk, nil
+}
+
+// Release gives the memory of Next back.
+func (in *Inbox) Release() {
+	in.mu.Lock()
+	in.queue.release()
+	in.mu.Unlock()
+}
+
+func (in *Inbox) waitLocked() error {
+	for {
+		switch {
+		case in.closed:
+			return net.ErrClosed
+		case in.err != nil:
+			return in.err
+		case in.queue.bytes > 0:
+			return nil
+		case in.eof:
+			return io.EOF
+		case !in.deadline.IsZero() && !time.Now().Before(in.deadline):
+			return os.ErrDeadlineExceeded
+		}
+		in.queue.release() // nothing is held while we wait
+		in.parked = true
+		in.readable.Wait()
+		in.parked = false
+	}
+}
+
+// SetReadDeadline is that of net.Conn.
+func (in *Inbox) SetReadDeadline(t time.Time) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.deadline = t
+	if in.timer != nil {
+		in.timer.Stop()
+		in.timer = nil
+	}
+	if !t.IsZero() {
+		in.timer = time.AfterFunc(time.Until(t), in.readable.Broadcast)
+	}
+	in.readable.Broadcast()
+	return nil
+}
+
+// OnBreak implements pipe.Breaker.
+func (in *Inbox) OnBreak(f func(cause error)) {
+	in.mu.Lock()
+	in.onBreak = f
+	err := in.err
+	in.mu.Unlock()
+	if err != nil && f != nil {
+		f(err)
+	}
+}
+
+// End says that no more will come. It reports whether that is news.
+func (in *Inbox) End() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.eof || in.err != nil || in.closed {
+		return false
+	}
+	in.eof = true
+	in.readable.Broadcast()
+	return true
+}
+
+// Fail ends the stream with an error: what waits is dropped, who reads is told,
+// and so is who asked by OnBreak. It reports whether that is news.
+func (in *Inbox) Fail(err error) bool {
+	in.mu.Lock()
+	if in.err != nil || in.closed {
+		in.mu.Unlock()
+		return false
+	}
+	in.err = err
+	f := in.onBreak
+	n := in.dropLocked()
+	in.mu.Unlock()
+	in.Taken(n)
+	if f != nil {
+		f(err)
+	}
+	return true
+}
+
+// Close drops what waits. It reports how much that was, and whether the inbox
+// was open.
+func (in *Inbox) Close() (dropped int, first bool) {
+	in.mu.Lock()
+	if in.closed {
+		in.mu.Unlock()
+		return 0, false
+	}
+	in.closed = true
+	n := in.dropLocked()
+	in.mu.Unlock()
+	in.Taken(n)
+	return n, true
+}
+
+func (in *Inbox) dropLocked() int {
+	n := in.queue.drop()
+	if in.timer != nil {
+		in.timer.Stop()
+		in.timer = nil
+	}
+	in.direct = nil
+	in.readable.Broadcast()
+	return n
+}
+
+// State is what an Inbox is at a moment.
+type State struct {
+	Waiting int   // bytes that the user has not taken
+	Taken   int64 // bytes that it took, ever
+	Ended   bool  // no more will come
+	Err     error // what ended the stream
+	Closed  bool
+}
+
+// Over reports whether the inbox waits for nothing any more.
+func (s State) Over() bool { return s.Err != nil || s.Closed }
+
+// State gives the state.
+func (in *Inbox) State() State {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return State{Waiting: in.queue.bytes, Taken: in.taken, Ended: in.eof, Err: in.err, Closed: in.closed}
+}

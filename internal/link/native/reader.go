@@ -1,0 +1,285 @@
+package native
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+
+	"github.com/adit-tunnel/adit/internal/link"
+	"github.com/adit-tunnel/adit/internal/link/flow"
+	"github.com/adit-tunnel/adit/internal/link/ws"
+	"github.com/adit-tunnel/adit/internal/redact"
+)
+
+// reader reads the frames of a link. It waits for nothing but the peer.
+type reader struct {
+	s   *Session
+	ctx context.Context // of what is served for the peer
+	buf []byte          // of a payload that is read whole; nil between long ones
+}
+
+// keepBuffer is how long a payload may be whose memory is kept for the next.
+const keepBuffer = 1 << 10
+
+func (r *reader) run() error {
+	for {
+		op, err := r.s.conn.Next()
+		if err != nil {
+			return err
+		}
+		if op != ws.Binary {
+			return wrong("1.3", "a message that is not binary")
+		}
+		if err := r.message(); err != nil {
+			return err
+		}
+	}
+}
+
+// message reads the frames of one message.
+func (r *reader) message() error {
+	var head [headerSize]byte
+	for frames := 0; ; frames++ {
+		_, err := io.ReadFull(r.s.conn, head[:])
+		switch {
+		case err == io.EOF && frames > 0:
+			return nil
+		case err == io.EOF, err == io.ErrUnexpectedEOF: // of the message; a lost link has errors of its own
+			return wrong("1.3", "a message that ends within a frame")
+		case err != nil:
+			return err
+		}
+		h := parseHeader(head[:])
+		if err := h.check(); err != nil {
+			return err
+		}
+		if h.kind == typeData {
+			err = r.data(h)
+		} else {
+			err = r.other(h)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// fill reads payload.
+func (r *reader) fill(p []byte) error {
+	_, err := io.ReadFull(r.s.conn, p)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return wrong("1.3", "a message that ends within a frame")
+	}
+	return err
+}
+
+// data reads payload to where it will wait for the stream's user.
+func (r *reader) data(h header) error {
+	st, err := r.find(h)
+	if err != nil {
+		return err
+	}
+	b := flow.Take(h.length)
+	if err := r.fill(b.Bytes()); err != nil {
+		b.Give()
+		return err
+	}
+	if st == nil {
+		b.Give()
+		return nil
+	}
+	if !st.came(h.length) {
+		b.Give()
+		return wrong("4.3", "more data than credit")
+	}
+	if st.State().Ended {
+		b.Give()
+		return wrong("4.7", "DATA after FIN")
+	}
+	if st.Offer(b, anyRoom) == flow.Refused {
+		b.Give()
+	}
+	return nil
+}
+
+// find gives the stream of a frame; nil for one that is over. One that never
+// was, and one that has not been answered, can have none.
+func (r *reader) find(h header) (*Stream, error) {
+	s := r.s
+	s.mu.Lock()
+	st := s.streams[h.stream]
+	known := st != nil || s.wasLocked(h.stream)
+	s.mu.Unlock()
+	if !known {
+		return nil, wrong("4.7", "%s of stream %d, which never was", h.kind, h.stream)
+	}
+	if st == nil || st.served || h.kind == typeReset || h.kind == typeAccept || h.kind == typeWindow {
+		return st, nil
+	}
+	st.mu.Lock()
+	heard := st.heard
+	st.mu.Unlock()
+	if !heard {
+		return nil, wrong("4.2", "%s before the answer", h.kind)
+	}
+	return st, nil
+}
+
+// wasLocked reports whether a number has been used.
+func (s *Session) wasLocked(id uint32) bool {
+	if id%2 == s.next%2 {
+		return id < s.next
+	}
+	return id <= s.highest
+}
+
+// other reads any other frame.
+func (r *reader) other(h header) error {
+	if h.kind >= firstExtension {
+		_, err := io.CopyN(io.Discard, r.s.conn, int64(h.length))
+		if err == io.EOF {
+			return wrong("1.3", "a message that ends within a frame")
+		}
+		return err
+	}
+	if cap(r.buf) < h.length {
+		r.buf = make([]byte, h.length)
+	}
+	p := r.buf[:h.length]
+	if err := r.fill(p); err != nil {
+		return err
+	}
+	err := r.handle(h, p)
+	if cap(r.buf) > keepBuffer {
+		r.buf = nil
+	}
+	return err
+}
+
+func (r *reader) handle(h header, p []byte) error {
+	switch h.kind {
+	case typeOpen:
+		m, err := decodeOpening(p)
+		if err != nil {
+			return err
+		}
+		return r.s.serve(r.ctx, h.stream, m)
+	case typeAccept, typeWindow, typeFin, typeReset:
+		return r.control(h, p)
+	case typeDatagram:
+		m, err := decodeDatagram(p)
+		if a := r.association(h.stream); a != nil && err == nil {
+			a.Arrived(m.payload, m.host, m.port)
+		}
+		return err
+	}
+	return r.link(h, p)
+}
+
+func (r *reader) association(id uint32) *flow.Association {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	return r.s.associations[id]
+}
+
+// control handles what changes the state of a stream or an association.
+func (r *reader) control(h header, p []byte) error {
+	if a := r.association(h.stream); a != nil {
+		switch h.kind {
+		case typeAccept:
+			a.Answer(nil)
+		case typeReset:
+			m := decodeVerdict(p)
+			a.Answer(m.dialError("udp"))
+			a.End()
+		case typeFin:
+			a.End()
+		}
+		return nil
+	}
+	st, err := r.find(h)
+	if st == nil || err != nil {
+		return err
+	}
+	switch h.kind {
+	case typeAccept:
+		if st.served || !st.answer(nil) {
+			return wrong("4.7", "an ACCEPT that nobody waits for")
+		}
+	case typeWindow:
+		return st.credited(binary.BigEndian.Uint32(p))
+	case typeFin:
+		if state := st.State(); state.Ended {
+			return wrong("4.7", "a second FIN")
+		}
+		st.End()
+	case typeReset:
+		st.reset(decodeVerdict(p))
+	}
+	return nil
+}
+
+// link handles frames of the link as a whole.
+func (r *reader) link(h header, p []byte) error {
+	s := r.s
+	switch h.kind {
+	case typeGoAway:
+		s.goneAway(decodeGoAway(p))
+	case typeConnector:
+		m := decodeWish(p)
+		if m.op != opAdd && m.op != opRemove {
+			return wrong("7", "a CONNECTOR of operation %d", m.op)
+		}
+		s.group.Go(func() { s.fulfil(r.ctx, m) })
+	case typeConnectorResult:
+		m := decodeWish(p)
+		s.mu.Lock()
+		answer := s.wishes[m.request]
+		delete(s.wishes, m.request)
+		s.mu.Unlock()
+		if answer != nil {
+			answer <- m
+		}
+	case typePartners:
+		s.cfg.Partners(int(binary.BigEndian.Uint32(p)))
+	case typeLog:
+		m := decodeLine(p)
+		s.cfg.Log(levels[min(int(m.level), len(levels)-1)], m.text)
+	default: // HELLO, WELCOME, REFUSED
+		return wrong("3", "%s after the greeting", h.kind)
+	}
+	return nil
+}
+
+var levels = [...]string{"debug", "info", "warn", "error"}
+
+// goneAway is the peer's GOAWAY (5.1): streams that it will not look at are
+// for another link.
+func (s *Session) goneAway(m goAway) {
+	var unseen []*Stream
+	s.mu.Lock()
+	first := !s.away
+	s.away = true
+	for id, st := range s.streams {
+		if !st.served && id > m.last {
+			unseen = append(unseen, st)
+		}
+	}
+	s.mu.Unlock()
+	for _, st := range unseen {
+		st.reset(verdict{GoingAway, m.text})
+	}
+	if first {
+		s.cfg.GoAway()
+	}
+}
+
+// fulfil does what a provider wishes, and answers.
+func (s *Session) fulfil(ctx context.Context, m wish) {
+	token, refusal := s.cfg.Manage(ctx, link.Wish{Remove: m.op == opRemove, Token: redact.New(m.text)})
+	answer := wish{request: m.request, op: 1, text: token.Reveal()}
+	if refusal != "" {
+		answer.op, answer.text = 0, cut(refusal, maxText)
+	}
+	s.out.Send(answer.append(nil, typeConnectorResult))
+}

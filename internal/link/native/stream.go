@@ -1,0 +1,345 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/adit-tunnel/adit/internal/link"
+	"github.com/adit-tunnel/adit/internal/link/flow"
+	"github.com/adit-tunnel/adit/internal/link/ws"
+	"github.com/adit-tunnel/adit/internal/site"
+)
+
+// Stream is one TCP connection over a link. It is a site.Pending, a pipe.Source
+// and a pipe.Breaker.
+type Stream struct {
+	flow.Inbox
+	s        *Session
+	id       uint32
+	address  string
+	served   bool // the peer opened it: the target is on this side
+	early    bool // this end did not wait for the answer
+	openedAt time.Time
+	answered chan struct{} // closed with the peer's word, of a stream that this end opened
+	answers  sync.Once     // our word, of a stream that the peer opened
+
+	mu       sync.Mutex // guards below
+	writable sync.Cond
+	credit   int   // bytes that may be sent
+	refused  error // the peer's word, if it was a no
+	heard    bool  // the word was given, by the peer or to it
+	shut     bool  // our direction has ended
+	over     error // what ended the stream
+	closed   bool
+
+	window  int // credit that is open when nothing waits
+	allowed int // bytes that may still come
+	pending int // bytes that the user took and no credit was given for
+	round   uint64
+	taken   int // in this round trip
+}
+
+// BrokenError is how a stream ends that the peer reset.
+type BrokenError struct {
+	Reason Reason
+	Text   string // the peer's words, may be empty
+}
+
+func (e *BrokenError) Error() string {
+	if e.Text == "" {
+		return "the stream was reset: " + e.Reason.String()
+	}
+	return fmt.Sprintf("the stream was reset: %s (%q)", e.Reason, e.Text)
+}
+
+func newStream(s *Session, address string) *Stream {
+	st := &Stream{
+		s: s, address: address, openedAt: time.Now(), answered: make(chan struct{}),
+		credit: initialWindow, window: initialWindow, allowed: initialWindow,
+	}
+	st.writable.L = &st.mu
+	st.Inbox.Init(st.grant)
+	return st
+}
+
+// Opened implements site.Pending.
+func (st *Stream) Opened(ctx context.Context) error {
+	select {
+	case <-st.answered:
+	case <-ctx.Done():
+		return &site.DialError{Reason: site.ReasonOf(ctx.Err()), Address: st.address, Err: ctx.Err()}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.refused
+}
+
+// answer is the peer's word on a stream that this end opened. It reports false
+// if there was one already.
+func (st *Stream) answer(refused error) bool {
+	st.mu.Lock()
+	first := !st.heard && !st.served
+	if first {
+		st.heard, st.refused = true, refused
+	}
+	st.mu.Unlock()
+	if first {
+		close(st.answered)
+	}
+	return first
+}
+
+// answerOverdue ends a stream that the peer has not answered for long.
+func (st *Stream) answerOverdue() {
+	err := &site.DialError{Reason: site.TimedOut, Address: st.address, Err: link.ErrUnanswered}
+	if st.answer(err) {
+		st.s.cfg.Count("fast_open_failed")
+		st.kill(err, TimedOut)
+	}
+}
+
+// Write implements net.Conn.
+func (st *Stream) Write(p []byte) (int, error) { return st.write(p, st.s.conn.WriteMessage) }
+
+// WriteOwned implements pipe.Owner: the bytes of p are undefined afterwards.
+func (st *Stream) WriteOwned(p []byte) (int, error) { return st.write(p, st.s.conn.WriteOwned) }
+
+func (st *Stream) write(p []byte, send func(op ws.Opcode, parts ...[]byte) error) (int, error) {
+	st.accept()
+	written := 0
+	for written < len(p) {
+		n, err := st.reserve(min(len(p)-written, maxData))
+		if err != nil {
+			return written, err
+		}
+		var scratch [headerSize]byte
+		head := appendHeader(scratch[:0], typeData, st.id, n)
+		if err := send(ws.Binary, head, p[written:written+n]); err != nil {
+			return written, st.writeError(err)
+		}
+		written += n
+	}
+	return written, nil
+}
+
+// reserve waits for credit, and takes as much of it as there is, n at most.
+func (st *Stream) reserve(n int) (int, error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for {
+		switch {
+		case st.closed:
+			return 0, net.ErrClosed
+		case st.over != nil:
+			return 0, st.over
+		case st.shut:
+			return 0, syscall.EPIPE
+		case st.credit > 0:
+			n = min(n, st.credit)
+			st.credit -= n
+			return n, nil
+		}
+		st.writable.Wait()
+	}
+}
+
+// credited is the peer's WINDOW (4.3).
+func (st *Stream) credited(n uint32) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if n == 0 || int64(st.credit)+int64(n) > maxWindow {
+		return wrong("4.3", "a WINDOW of %d bytes on top of %d", n, st.credit)
+	}
+	st.credit += int(n)
+	st.writable.Broadcast()
+	return nil
+}
+
+// came takes bytes off what may come, and reports whether there were so many.
+func (st *Stream) came(n int) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.allowed -= n
+	return st.allowed >= 0
+}
+
+// grant gives the peer credit for n bytes that the user took, when it is worth
+// a frame, and a wider window if this one is taken faster than it is open.
+func (st *Stream) grant(n int) {
+	if n == 0 {
+		return
+	}
+	st.mu.Lock()
+	st.pending += n
+	if round := st.s.windows.epoch.Load(); round != st.round {
+		st.round, st.taken = round, 0
+	}
+	st.taken += n
+	wide := st.window
+	if 2*st.taken > wide && wide < maxWindow && !st.closed {
+		if more := min(3*wide, maxWindow-wide); st.s.windows.widen(more) {
+			st.window += more
+			st.pending += more
+			st.taken = -st.window // not again in this round trip
+		}
+	}
+	give := 0
+	if 4*st.pending >= st.window && st.over == nil && !st.closed {
+		give, st.pending = st.pending, 0
+		st.allowed += give
+	}
+	probe := give > 0 && st.window < maxWindow
+	st.mu.Unlock()
+	if give > 0 {
+		st.s.out.Send(appendNumber(nil, typeWindow, st.id, uint32(give)))
+	}
+	if probe {
+		st.s.windows.probe()
+	}
+}
+
+// CloseWrite ends our direction.
+func (st *Stream) CloseWrite() error {
+	st.accept()
+	st.mu.Lock()
+	if st.closed || st.over != nil || st.shut {
+		st.mu.Unlock()
+		return net.ErrClosed
+	}
+	st.shut = true
+	st.writable.Broadcast()
+	st.mu.Unlock()
+	said := st.State().Ended
+	var scratch [headerSize]byte
+	if err := st.s.conn.WriteMessage(ws.Binary, appendHeader(scratch[:0], typeFin, st.id, 0)); err != nil {
+		if said {
+			return net.ErrClosed // the peer has said all, and waited for nothing
+		}
+		return st.writeError(err)
+	}
+	return nil
+}
+
+// writeError is the error of a write that the link did not take.
+func (st *Stream) writeError(err error) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.over != nil {
+		return st.over
+	}
+	return errors.Join(link.ErrLost, err)
+}
+
+// Close ends the stream. A peer that has not come to its end, or has not been
+// told of ours, is told that it was given up.
+func (st *Stream) Close() error { return st.closeFor(GivenUp, "") }
+
+// CloseWithError is Close that tells the peer why: a stream behind this one broke.
+func (st *Stream) CloseWithError(err error) error {
+	var broken *BrokenError
+	switch {
+	case errors.As(err, &broken):
+		return st.closeFor(broken.Reason, broken.Text)
+	case errors.Is(err, link.ErrLost):
+		return st.closeFor(LinkLost, "")
+	}
+	return st.closeFor(GivenUp, "")
+}
+
+func (st *Stream) closeFor(reason Reason, text string) error {
+	dropped, first := st.Inbox.Close()
+	if !first {
+		return net.ErrClosed
+	}
+	in := st.State()
+	st.mu.Lock()
+	st.closed = true
+	st.writable.Broadcast()
+	window := st.window
+	// Of a stream that was not answered, who answers tells the peer.
+	tell := st.over == nil && (!in.Ended || !st.shut || dropped > 0) && !(st.served && !st.heard)
+	st.mu.Unlock()
+	st.answer(&site.DialError{Reason: site.Other, Address: st.address, Err: net.ErrClosed})
+	st.s.forget(st, window)
+	if tell {
+		st.s.out.Send(verdict{reason, text}.append(nil, typeReset, st.id))
+	}
+	return nil
+}
+
+// fail ends the stream with an error, now. The peer is not told.
+func (st *Stream) fail(err error) {
+	st.mu.Lock()
+	if st.over == nil {
+		st.over = err
+	}
+	st.writable.Broadcast()
+	st.mu.Unlock()
+	st.Inbox.Fail(err)
+	if _, ok := errors.AsType[*site.DialError](err); !ok {
+		err = &site.DialError{Reason: site.NetworkUnreachable, Address: st.address, Err: err}
+	}
+	st.answer(err)
+}
+
+// kill ends the stream with an error and tells the peer, without waiting.
+func (st *Stream) kill(err error, reason Reason) {
+	st.fail(err)
+	st.s.out.Send(verdict{reason: reason}.append(nil, typeReset, st.id))
+}
+
+// reset is the peer's RESET.
+func (st *Stream) reset(m verdict) {
+	broken := &BrokenError{m.reason, m.text}
+	st.mu.Lock()
+	asked := !st.heard && !st.served
+	st.mu.Unlock()
+	if !asked {
+		st.fail(broken)
+		return
+	}
+	var err error = broken
+	if m.reason == GoingAway {
+		err = fmt.Errorf("%w: %w", link.ErrLost, broken) // another link may take it
+	}
+	if st.early {
+		st.s.cfg.Count("fast_open_failed")
+	}
+	st.fail(&site.DialError{Reason: m.reason.site(), Address: st.address, Err: err})
+}
+
+// linkLost ends the stream with its link, unless the peer had said all and this
+// end opened it: then it has its say.
+func (st *Stream) linkLost() {
+	if st.State().Ended && !st.served {
+		st.mu.Lock()
+		st.over = link.ErrLost
+		st.writable.Broadcast()
+		st.mu.Unlock()
+		return
+	}
+	st.fail(link.ErrLost)
+}
+
+// LocalAddr implements net.Conn.
+func (st *Stream) LocalAddr() net.Addr { return addr("") }
+
+// RemoteAddr is the address that was asked for.
+func (st *Stream) RemoteAddr() net.Addr { return addr(st.address) }
+
+// SetDeadline is for reads alone: see SetWriteDeadline.
+func (st *Stream) SetDeadline(t time.Time) error { return st.SetReadDeadline(t) }
+
+// SetWriteDeadline does nothing: a link that takes no bytes ends, with all its
+// streams, and a peer that gives no credit is waited for.
+func (st *Stream) SetWriteDeadline(time.Time) error { return nil }
+
+type addr string
+
+func (a addr) Network() string { return Subprotocol }
+func (a addr) String() string  { return string(a) }
