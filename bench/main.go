@@ -1,17 +1,25 @@
-// Command bench measures adit's local forward beside OpenSSH's own `ssh -N -L`:
-// the same load, through the same sshd to the same target, in interleaved
-// pairs, so that a machine whose speed drifts slows both alike. It prints the
-// medians, their ratio, and whether that reaches the floor it must.
+// Command bench measures adit beside what it is held against: the same load to
+// the same target, in interleaved pairs, so that a machine whose speed drifts
+// slows both alike. It prints the medians, their ratio, and whether that
+// reaches the floor it must. It has two suites:
+//
+//   - forward: adit's local forward beside OpenSSH's own `ssh -N -L`, through
+//     the same sshd
+//   - relay: adit's relay and a client of it, entered by SOCKS5, beside two
+//     plain TCP hops, which are the limit of what two processes could do
+//
+// Run it from the module:
 //
 //	go run ./bench
+//	go run ./bench -suite relay
 //	go run ./bench -only down,rtt -rounds 9
 //	go run ./bench -adit bin/other          # an adit that is already built
 //	go run ./bench -cpu                     # on a busy machine: who works more for it
 //
 // All of it runs on loopback, in processes and a directory of its own that are
-// gone when it ends. It needs Go and OpenSSH's client and server; memory is
-// only measured on Linux. It exits with 1 when a floor is missed, when a byte
-// is wrong, and when a connection fails.
+// gone when it ends. It needs Go, and OpenSSH's client and server for the suite
+// forward; memory is only measured on Linux. It exits with 1 when a floor is
+// missed, when a byte is wrong, and when a connection fails.
 package main
 
 import (
@@ -24,6 +32,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -31,6 +40,7 @@ import (
 
 // options are the flags.
 type options struct {
+	suite  string
 	rounds int
 	only   string
 	adit   string
@@ -44,11 +54,12 @@ func init() { runtime.LockOSThread() }
 
 func main() {
 	var o options
+	flag.StringVar(&o.suite, "suite", "", "suites to make, comma-separated, of: "+strings.Join(suiteNames(), " "))
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each test is made on each path; medians are compared")
-	flag.StringVar(&o.only, "only", "", "tests to make, comma-separated, of: "+strings.Join(testNames(), " "))
+	flag.StringVar(&o.only, "only", "", "tests to make, comma-separated, of: "+strings.Join(testNames(suites), " "))
 	flag.StringVar(&o.adit, "adit", "", "an adit to measure instead of one built from this module")
 	flag.StringVar(&o.cipher, "cipher", "", "the cipher that ssh must use (ssh -c) instead of what it agrees on with sshd")
-	flag.BoolVar(&o.cpu, "cpu", false, "compare the CPU time of the two processes, which other work on the machine changes little, and no floors")
+	flag.BoolVar(&o.cpu, "cpu", false, "compare the CPU time of the processes on both paths, which other work on the machine changes little, and no floors")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -63,19 +74,17 @@ func main() {
 	}
 }
 
-// bench sets the stage, makes the tests, and clears it away.
+// bench makes the suites, one after the other. A floor that is missed in one
+// does not keep the next from being made.
 func bench(ctx context.Context, o options) error {
-	tests, err := selectTests(o.only)
+	chosen, err := choose(o.suite, o.only)
 	if err != nil {
 		return err
-	}
-	if o.cpu {
-		tests = inCPUTime(tests)
 	}
 	if o.rounds < 1 {
 		return errors.New("-rounds is 1 or more")
 	}
-	tools, err := findTools()
+	tools, err := findTools(chosen)
 	if err != nil {
 		return err
 	}
@@ -91,23 +100,35 @@ func bench(ctx context.Context, o options) error {
 	if tools.tunload, err = build(ctx, dir, "tunload", "bench/tunload", ""); err != nil {
 		return err
 	}
-	s := &stage{dir: dir, tools: tools, cipher: o.cipher}
-	defer s.close()
-	if err := s.open(ctx); err != nil {
-		return err
+	missed := 0
+	for i, s := range chosen {
+		if i > 0 {
+			fmt.Println()
+		}
+		if o.cpu {
+			s.tests = inCPUTime(s.tests)
+		}
+		n, err := s.run(ctx, dir, tools, o)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		missed += n
 	}
-	if err := s.verify(ctx); err != nil {
-		return err
+	if missed > 0 {
+		return fmt.Errorf("adit misses %d of its floors", missed)
 	}
-	return s.compare(ctx, tests, o.rounds)
+	return nil
 }
 
 // tools are the paths of the programs that are run.
 type tools struct{ sshd, ssh, adit, tunload string }
 
-// findTools looks for what must be installed.
-func findTools() (tools, error) {
+// findTools looks for what the suites need to be installed.
+func findTools(chosen []suite) (tools, error) {
 	var t tools
+	if !slices.ContainsFunc(chosen, func(s suite) bool { return s.openSSH }) {
+		return t, nil
+	}
 	var missing []string
 	if t.ssh = look("ssh"); t.ssh == "" {
 		missing = append(missing, "openssh-client")
@@ -117,7 +138,7 @@ func findTools() (tools, error) {
 		missing = append(missing, "openssh-server")
 	}
 	if len(missing) > 0 {
-		return t, fmt.Errorf("OpenSSH is missing; on Debian: apt-get install --no-install-recommends %s", strings.Join(missing, " "))
+		return t, fmt.Errorf("OpenSSH is missing; on Debian: apt-get install --no-install-recommends %s (-suite relay does without)", strings.Join(missing, " "))
 	}
 	return t, nil
 }

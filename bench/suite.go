@@ -5,9 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
+
+// suite is a way in which adit is used, and what it is held against there.
+type suite struct {
+	name    string // for -suite
+	title   string
+	openSSH bool // OpenSSH's client and server are needed
+	tests   []test
+	// open starts what stands between the routes and the target, and gives the
+	// stage its routes.
+	open func(context.Context, *stage) error
+}
+
+var suites = []suite{forwardSuite, relaySuite}
 
 // test is one kind of work, and what adit must reach at it.
 type test struct {
@@ -17,102 +31,152 @@ type test struct {
 	load  []string // tunload's flags
 	value func(figures) float64
 
-	floor float64 // the least ratio to ssh -L; 0: none
-	below float64 // what adit's own figure must stay under; 0: nothing
-	fresh bool    // on processes that have done nothing before: memory once used is not soon given back
-	hops  bool    // two plain hops can do it too
-}
-
-var tests = []test{
-	{name: "down", title: "download, 1 stream", unit: "MB/s", value: speed, floor: 0.9, hops: true,
-		load: []string{"-test", "down", "-bytes", "512M"}},
-	{name: "down8", title: "download, 8 streams", unit: "MB/s", value: speed, hops: true,
-		load: []string{"-test", "down", "-streams", "8", "-bytes", "80M"}},
-	{name: "up", title: "upload, 1 stream", unit: "MB/s", value: speed, floor: 1.0, hops: true,
-		load: []string{"-test", "up", "-bytes", "384M"}},
-	{name: "rtt", title: "round trips, 64 B", unit: "1/s", value: rate, floor: 0.9, hops: true,
-		load: []string{"-test", "rtt", "-n", "6000"}},
-	{name: "connect", title: "short connections, 8 at once", unit: "1/s", value: rate, floor: 0.55, hops: true,
-		load: []string{"-test", "connect", "-streams", "8", "-n", "5000"}},
-	{name: "idle", title: "memory of 1000 idle connections", unit: "KB each", value: memory, below: 40, fresh: true,
-		load: []string{"-test", "idle", "-n", "1000"}},
+	floor  float64 // the least ratio to the reference; 0: none
+	below  float64 // what adit's own figure must stay under; 0: nothing
+	fresh  bool    // on processes that have done nothing before: memory once used is not soon given back
+	beside bool    // the routes that are shown beside the two are measured too
 }
 
 func speed(f figures) float64  { return f.MBps }
 func rate(f figures) float64   { return f.PerSecond }
 func memory(f figures) float64 { return f.KBPerConn }
 
-// inCPUTime gives the same tests, measured by what they cost adit's or ssh's
-// process. Two hops are two processes, and left out.
+// inCPUTime gives the same tests, measured by what they cost the processes of
+// adit and of the reference. What is beside them is left out: ssh and adit's
+// forward are one process each, two hops are two.
 func inCPUTime(chosen []test) []test {
 	var costs []test
 	for _, t := range chosen {
 		t.unit, t.value = "CPU ms", func(f figures) float64 { return 1000 * f.CPUSeconds }
-		t.floor, t.below, t.hops = 0, 0, false
+		t.floor, t.below, t.beside = 0, 0, false
 		costs = append(costs, t)
 	}
 	return costs
 }
 
-func testNames() []string {
+func suiteNames() []string {
 	var names []string
-	for _, t := range tests {
-		names = append(names, t.name)
+	for _, s := range suites {
+		names = append(names, s.name)
 	}
 	return names
 }
 
-// selectTests reads -only.
-func selectTests(only string) ([]test, error) {
-	if only == "" {
-		return tests, nil
-	}
-	var chosen []test
-	for name := range strings.SplitSeq(only, ",") {
-		i := slices.IndexFunc(tests, func(t test) bool { return t.name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("there is no test %q; there are %s", name, strings.Join(testNames(), " "))
+// testNames are those of the tests of some suites, each once.
+func testNames(of []suite) []string {
+	var names []string
+	for _, s := range of {
+		for _, t := range s.tests {
+			if !slices.Contains(names, t.name) {
+				names = append(names, t.name)
+			}
 		}
-		chosen = append(chosen, tests[i])
+	}
+	return names
+}
+
+// choose reads -suite and -only: the suites to make, each with the tests to
+// make of it. Both are comma-separated, and empty for all.
+func choose(suite, only string) ([]suite, error) {
+	chosen, err := selectSuites(suite)
+	if err != nil || only == "" {
+		return chosen, err
+	}
+	return selectTests(chosen, only)
+}
+
+func selectSuites(list string) ([]suite, error) {
+	if list == "" {
+		return slices.Clone(suites), nil
+	}
+	var chosen []suite
+	for name := range strings.SplitSeq(list, ",") {
+		i := slices.IndexFunc(suites, func(s suite) bool { return s.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no suite %q; there are %s", name, strings.Join(suiteNames(), " "))
+		}
+		chosen = append(chosen, suites[i])
 	}
 	return chosen, nil
 }
 
-// samples are a test's results in the order of the rounds.
-type samples struct{ adit, ssh, hops []float64 }
+// selectTests leaves the named tests in each suite that has them, and out the
+// suites that have none.
+func selectTests(from []suite, list string) ([]suite, error) {
+	names := strings.Split(list, ",")
+	for _, name := range names {
+		if known := testNames(from); !slices.Contains(known, name) {
+			return nil, fmt.Errorf("there is no test %q; there are %s", name, strings.Join(known, " "))
+		}
+	}
+	var chosen []suite
+	for _, s := range from {
+		var tests []test
+		for _, name := range names {
+			if i := slices.IndexFunc(s.tests, func(t test) bool { return t.name == name }); i >= 0 {
+				tests = append(tests, s.tests[i])
+			}
+		}
+		if s.tests = tests; len(tests) > 0 {
+			chosen = append(chosen, s)
+		}
+	}
+	return chosen, nil
+}
 
-// compare makes the tests, and prints a row for each when it is through.
-func (s *stage) compare(ctx context.Context, chosen []test, rounds int) error {
-	printHead(os.Stdout)
-	missed := 0
-	for _, t := range chosen {
+// run sets the stage, makes the suite's tests, clears the stage away, and
+// returns how many floors adit missed.
+func (of suite) run(ctx context.Context, dir string, tools tools, o options) (missed int, err error) {
+	s := &stage{dir: filepath.Join(dir, of.name), tools: tools, cipher: o.cipher}
+	if err := os.Mkdir(s.dir, 0o700); err != nil {
+		return 0, err
+	}
+	defer s.close()
+	fmt.Printf("%s\n\n", of.title)
+	if err := s.open(ctx, of); err != nil {
+		return 0, err
+	}
+	if err := s.verify(ctx); err != nil {
+		return 0, err
+	}
+	return s.compare(ctx, of.tests, o.rounds)
+}
+
+// samples are a test's results in the order of the rounds.
+type samples struct {
+	subject, reference []float64
+	beside             [][]float64 // of each route; none where the test is not made there
+}
+
+// compare makes the tests, and prints a row for each when it is through. It
+// returns how many floors adit missed.
+func (s *stage) compare(ctx context.Context, tests []test, rounds int) (missed int, err error) {
+	printHead(os.Stdout, s.routes())
+	for _, t := range tests {
 		got, err := s.sample(ctx, t, rounds)
 		if err != nil {
-			return fmt.Errorf("%s: %w", t.title, err)
+			return missed, fmt.Errorf("%s: %w", t.title, err)
 		}
 		if !printRow(os.Stdout, t, got) {
 			missed++
 		}
 	}
-	if missed > 0 {
-		return fmt.Errorf("adit misses %d of its floors", missed)
-	}
-	return nil
+	return missed, nil
 }
 
-// sample makes one test, round by round: adit and ssh as a pair, each first in
-// every other one, and the plain hops after them.
+// sample makes one test, round by round: adit and the reference as a pair, each
+// first in every other one, and what is shown beside them afterwards.
 func (s *stage) sample(ctx context.Context, t test, rounds int) (samples, error) {
-	var got samples
+	got := samples{beside: make([][]float64, len(s.beside))}
 	for round := range rounds {
-		adit := turn{s.adit, &got.adit}
-		ssh := turn{s.ssh, &got.ssh}
-		turns := []turn{adit, ssh}
+		turns := []turn{{s.subject, &got.subject}, {s.reference, &got.reference}}
 		if round%2 == 1 {
-			turns = []turn{ssh, adit}
+			slices.Reverse(turns)
 		}
-		if t.hops {
-			turns = append(turns, turn{s.hops, &got.hops})
+		if t.beside {
+			for i, r := range s.beside {
+				turns = append(turns, turn{r, &got.beside[i]})
+			}
 		}
 		for _, turn := range turns {
 			v, err := s.take(ctx, t, turn.over)
