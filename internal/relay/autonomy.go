@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,18 +24,71 @@ const (
 	keepTimeout = 10 * time.Second
 )
 
+// wishes are what a provider wants of its connector tokens, in its order.
+type wishes struct {
+	mu      sync.Mutex // guards below
+	waiting []linksocks.Connector
+	busy    bool // somebody sees to them
+}
+
+// wish queues a wish, without waiting.
+func (l *link) wish(w linksocks.Connector) {
+	l.wishes.mu.Lock()
+	defer l.wishes.mu.Unlock()
+	if len(l.wishes.waiting) >= maxManaged {
+		l.answer(w, redact.Secret{}, causeTooMany)
+		return
+	}
+	l.wishes.waiting = append(l.wishes.waiting, w)
+	if !l.wishes.busy {
+		l.wishes.busy = true
+		l.hub.group.Go(l.manageAll)
+	}
+}
+
+// manageAll sees to a link's wishes until there are none, or the link has ended.
+func (l *link) manageAll() {
+	for {
+		l.wishes.mu.Lock()
+		if len(l.wishes.waiting) == 0 {
+			l.wishes.waiting, l.wishes.busy = nil, false
+			l.wishes.mu.Unlock()
+			return
+		}
+		w := l.wishes.waiting[0]
+		l.wishes.waiting = l.wishes.waiting[1:]
+		l.wishes.mu.Unlock()
+		if !done(l.session) {
+			l.manage(w)
+		}
+	}
+}
+
+func done(s *linksocks.Session) bool {
+	select {
+	case <-s.Done():
+		return true
+	default:
+		return false
+	}
+}
+
 // manage does what a provider wishes about its connector tokens, and answers.
 func (l *link) manage(wish linksocks.Connector) {
 	ctx, cancel := context.WithTimeout(l.hub.ctx, keepTimeout)
 	defer cancel()
-	answer := linksocks.ConnectorResponse{Request: wish.Request}
+	var added redact.Secret
 	var cause string
 	if wish.Op == linksocks.OpAdd {
-		answer.Token, cause = l.hub.addManaged(ctx, l, wish.Token)
+		added, cause = l.hub.addManaged(ctx, l, wish.Token)
 	} else {
 		cause = l.hub.removeManaged(ctx, l, wish.Token)
 	}
-	answer.OK, answer.Cause = cause == "", cause
+	l.answer(wish, added, cause)
+}
+
+func (l *link) answer(wish linksocks.Connector, added redact.Secret, cause string) {
+	answer := linksocks.ConnectorResponse{Request: wish.Request, OK: cause == "", Cause: cause, Token: added}
 	if cause != "" {
 		l.hub.Count("connector_refused")
 	}
@@ -108,10 +162,9 @@ func mayManage(l *link, text redact.Secret) (cause string) {
 
 // insertManaged is for who holds changing.
 func (h *Hub) insertManaged(ctx context.Context, l *link, text redact.Secret) error {
-	now := time.Now()
 	t, err := h.newToken(Record{
 		ID: uuid.NewString(), Kind: Connector, Token: text, Port: -1, ReverseID: l.token.ID, Instance: l.instance,
-		Allow: l.token.Allow, Deny: l.token.Deny, CreatedAt: now, OwnerSeenAt: now,
+		Allow: l.token.Allow, Deny: l.token.Deny, CreatedAt: h.nextCreation(), OwnerSeenAt: time.Now(),
 	})
 	if err == nil {
 		t.reverse, t.given = l.token, l.token.given

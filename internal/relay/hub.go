@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/lobby"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/policy"
@@ -65,7 +66,7 @@ type Options struct {
 	PortAllowed func(port uint16) bool // which ports reverse tokens may have; nil: all
 
 	NoWait        bool          // do not let SOCKS connections wait for a provider
-	ConnectorWait time.Duration // how long a connector's wait; 0: 5 s
+	ConnectorWait time.Duration // how long a connector's wait; 0: 5 s, below 0: not at all
 	FastOpen      bool          // of SOCKS ports
 	UDPIdle       time.Duration // 0: 2 minutes
 
@@ -89,7 +90,8 @@ type Hub struct {
 
 	// changing is held by who adds or removes tokens, also while they are kept
 	// and their ports are bound. Nothing else waits for it.
-	changing sync.Mutex
+	changing  sync.Mutex
+	createdAt time.Time // of the youngest token; guarded by changing
 
 	mu       sync.Mutex // guards below
 	tokens   map[string]*token
@@ -171,6 +173,7 @@ func (h *Hub) streams() (n int) {
 
 // Close ends everything. When it returns, nothing of the hub runs on.
 func (h *Hub) Close() {
+	h.changing.Lock() // who is adding a token has added it, or finds us draining
 	h.mu.Lock()
 	h.draining = true
 	var ports []*port
@@ -180,6 +183,7 @@ func (h *Hub) Close() {
 		}
 	}
 	h.mu.Unlock()
+	h.changing.Unlock()
 	h.cancel()
 	for _, p := range ports {
 		p.close()
@@ -190,4 +194,7 @@ func (h *Hub) Close() {
 // Count notes an event by one of a few fixed words.
 func (h *Hub) Count(event string) { h.metrics.events.WithLabelValues(event).Inc() }
 
-var errNoProvider = errors.New("no provider is connected")
+var (
+	errNoProvider = errors.New("no provider is connected")
+	errDraining   = &api.Error{Code: "unavailable", Message: "the relay is about to stop"}
+)

@@ -22,6 +22,7 @@ type link struct {
 	peer     string    // its address, for the log
 	session  *linksocks.Session
 	since    time.Time
+	wishes   wishes
 }
 
 // config is what the link's peer may do.
@@ -48,8 +49,7 @@ func (l *link) config() linksocks.Config {
 func (l *link) control(m linksocks.Message) {
 	switch m := m.(type) {
 	case *linksocks.Connector:
-		wish := *m
-		l.hub.group.Go(func() { l.manage(wish) })
+		l.wish(*m)
 	case *linksocks.Log:
 		l.hub.log.Debug("a peer says", "peer", l.peer, "level", m.Level, "text", m.Text[:min(len(m.Text), 1024)])
 	}
@@ -88,15 +88,11 @@ func (h *Hub) attach(l *link) bool {
 	h.links[l] = struct{}{}
 	t.links = append(t.links, l)
 	t.linksChangedLocked()
-	news := t.partnersLocked()
-	h.mu.Unlock()
-	news.tell()
+	t.tellPartnersLocked()
 	if t.Kind == Connector {
-		h.mu.Lock()
-		n := t.reachableLocked()
-		h.mu.Unlock()
-		_ = l.session.Send(linksocks.Partners{Count: n}) // it can always be encoded
+		l.tell(t.reachableLocked())
 	}
+	h.mu.Unlock()
 	return true
 }
 
@@ -104,16 +100,14 @@ func (h *Hub) attach(l *link) bool {
 func (h *Hub) detach(l *link) {
 	t := l.token
 	h.mu.Lock()
-	_, known := h.links[l]
-	var news partners
-	if known {
-		delete(h.links, l)
-		t.links = slices.DeleteFunc(t.links, func(other *link) bool { return other == l })
-		t.linksChangedLocked()
-		news = t.partnersLocked()
+	defer h.mu.Unlock()
+	if _, known := h.links[l]; !known {
+		return
 	}
-	h.mu.Unlock()
-	news.tell()
+	delete(h.links, l)
+	t.links = slices.DeleteFunc(t.links, func(other *link) bool { return other == l })
+	t.linksChangedLocked()
+	t.tellPartnersLocked()
 }
 
 // linksChangedLocked wakes who waits for a provider.
@@ -122,32 +116,21 @@ func (t *token) linksChangedLocked() {
 	t.changed = make(chan struct{})
 }
 
-// partners is news for links: how many there are on the other side.
-type partners []struct {
-	session *linksocks.Session
-	count   int
+// tell tells a link how many there are on the other side. It waits for nothing,
+// and so may be called under the hub's mu: only then are counts told in the
+// order in which they were true.
+func (l *link) tell(partners int) {
+	_ = l.session.Send(linksocks.Partners{Count: partners}) // it can always be encoded
 }
 
-// tell sends the news, without waiting for the network.
-func (p partners) tell() {
-	for _, n := range p {
-		_ = n.session.Send(linksocks.Partners{Count: n.count}) // it can always be encoded
-	}
-}
-
-// partnersLocked is what others are to hear when a link of t came or went.
-func (t *token) partnersLocked() (news partners) {
-	add := func(l *link, n int) {
-		news = append(news, struct {
-			session *linksocks.Session
-			count   int
-		}{l.session, n})
-	}
+// tellPartnersLocked tells those who care that a link of t came or went.
+func (t *token) tellPartnersLocked() {
 	switch t.Kind {
 	case Reverse:
 		for _, c := range t.connectors {
+			n := c.reachableLocked()
 			for _, l := range c.links {
-				add(l, c.reachableLocked())
+				l.tell(n)
 			}
 		}
 	case Connector:
@@ -158,10 +141,9 @@ func (t *token) partnersLocked() (news partners) {
 					n += len(c.links)
 				}
 			}
-			add(l, n)
+			l.tell(n)
 		}
 	}
-	return news
 }
 
 // reachableLocked is how many providers a connector token reaches.

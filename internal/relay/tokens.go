@@ -81,6 +81,9 @@ func (h *Hub) restore(kept []Record) error {
 			}
 		}
 		byID[r.ID] = t
+		if h.createdAt.Before(r.CreatedAt) {
+			h.createdAt = r.CreatedAt
+		}
 		if r.Port > 0 {
 			t.port = h.newPort(t, r.Port)
 			t.port.bindLater()
@@ -130,11 +133,11 @@ func (h *Hub) add(ctx context.Context, spec TokenSpec, given bool) (Added, error
 		return Added{}, err
 	}
 	if same != nil {
-		return Added{Token: same.Token}, nil
+		return Added{Token: same.Token, Port: same.Port}, nil
 	}
 	r := Record{
 		ID: uuid.NewString(), Kind: spec.Kind, Token: spec.Token, Port: -1, Username: spec.Username, Password: spec.Password,
-		Manage: spec.ManageConnectors, Allow: spec.Allow, Deny: spec.Deny, CreatedAt: time.Now(),
+		Manage: spec.ManageConnectors, Allow: spec.Allow, Deny: spec.Deny, CreatedAt: h.nextCreation(),
 	}
 	if reverse != nil {
 		r.ReverseID = reverse.ID
@@ -164,6 +167,17 @@ func (h *Hub) add(ctx context.Context, spec TokenSpec, given bool) (Added, error
 	return Added{Token: t.Token, Port: t.Port}, nil
 }
 
+// nextCreation is now for a token, and later than for any before: they are listed
+// in this order, and kept to the millisecond. It is for who holds changing.
+func (h *Hub) nextCreation() time.Time {
+	now := time.Now().Truncate(time.Millisecond)
+	if next := h.createdAt.Add(time.Millisecond); now.Before(next) {
+		now = next
+	}
+	h.createdAt = now
+	return now
+}
+
 // check refuses a spec that cannot be, and completes one that can. same is the
 // connector token that is asked for, if it is there already.
 func (h *Hub) check(spec *TokenSpec) (reverse, same *token, err error) {
@@ -171,6 +185,8 @@ func (h *Hub) check(spec *TokenSpec) (reverse, same *token, err error) {
 	defer h.mu.Unlock()
 	text := spec.Token.Reveal()
 	switch {
+	case h.draining:
+		return nil, nil, errDraining
 	case text == linksocks.Anonymous:
 		return nil, nil, &TokenError{Invalid, "'anonymous' is reserved and cannot be used as a " + spec.Kind.noun()}
 	case len(text) > maxToken:
