@@ -180,23 +180,23 @@ func TestATakenPortIsToldAndEndsWith1(t *testing.T) {
 	says(t, complains(t, 1, serveArgs(newDir(t), "--listen", address)...), "listen "+address+": address already in use")
 }
 
-// Port 3000 may be taken on the machine of the test: then the refusal tells.
-func TestWithoutFlagsItListensOnLoopback3000(t *testing.T) {
+// The ports may be taken on the machine of the test: then the refusal tells.
+func TestWithoutFlagsItListensOnLoopback3000And8765(t *testing.T) {
 	t.Parallel()
-	const address = "127.0.0.1:3000"
+	const address, relay = "127.0.0.1:3000", "127.0.0.1:8765"
 	p := launch(t, "serve", "--data", newDir(t))
 	limit := time.After(patience)
 	for {
 		text, changed := p.stdout.now()
 		if strings.Contains(text, "\n") {
-			says(t, text, "adit ready control=http://"+address+" relay=off\n")
+			says(t, text, "adit ready control=http://"+address+" relay=ws://"+relay+"\n")
 			p.stop()
 			return
 		}
 		select {
 		case <-changed:
 		case <-p.exited:
-			says(t, p.stderr.String(), "listen "+address+": address already in use")
+			says(t, p.stderr.String(), "listen 127.0.0.1:", ": address already in use")
 			p.exits(1)
 			return
 		case <-limit:

@@ -14,6 +14,8 @@ type adit struct {
 	*client
 	t    testing.TB
 	data string // the data directory
+
+	relay string // host:port; empty when it is off
 }
 
 // serve runs the server on a data directory and returns when it is ready.
@@ -22,15 +24,17 @@ func serve(t testing.TB, data string, flags ...string) *adit {
 	return serveCommand(t, data, exec.Command(program, serveArgs(data, flags...)...))
 }
 
-// serveArgs listens on a free port, unless the flags say otherwise.
+// serveArgs listens on a free port and has no relay, unless the flags say
+// otherwise.
 func serveArgs(data string, flags ...string) []string {
-	return append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-level", "debug"}, flags...)
+	return append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--relay-listen", "off", "--log-level", "debug"}, flags...)
 }
 
 func serveCommand(t testing.TB, data string, cmd *exec.Cmd) *adit {
 	t.Helper()
 	a := &adit{process: launchCommand(t, cmd), t: t, data: data}
-	a.client = newClient(t, a.await(a.stdout, readyLine)[1])
+	ready := a.await(a.stdout, readyLine)
+	a.client, a.relay = newClient(t, ready[1]), ready[2]
 	t.Cleanup(func() {
 		if n := strings.Count(a.stdout.String(), "\n"); n != 1 {
 			t.Errorf("standard output has more than the ready line: %q", a.stdout)
@@ -39,7 +43,7 @@ func serveCommand(t testing.TB, data string, cmd *exec.Cmd) *adit {
 	return a
 }
 
-var readyLine = regexp.MustCompile(`^adit ready control=(http://\S+:\d+) relay=off\n$`)
+var readyLine = regexp.MustCompile(`^adit ready control=(http://\S+:\d+) relay=(?:off|ws://(\S+:\d+))\n$`)
 
 // again ends the server with how and starts it on the same data directory, with
 // the token of before.

@@ -3,10 +3,12 @@ package relay
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/linksocks"
 	"github.com/adit-tunnel/adit/internal/redact"
 )
@@ -23,22 +25,77 @@ const (
 	keepTimeout = 10 * time.Second
 )
 
+// wishes are what a provider wants of its connector tokens, in its order.
+type wishes struct {
+	mu      sync.Mutex // guards below
+	waiting []wish
+	busy    bool // somebody sees to them
+}
+
+// wish is one of them, and how it is answered.
+type wish struct {
+	wire.Wish
+	answer func(added redact.Secret, refusal string)
+}
+
+// wish queues a wish, without waiting.
+func (l *link) wish(w wire.Wish, answer func(added redact.Secret, refusal string)) {
+	l.wishes.mu.Lock()
+	defer l.wishes.mu.Unlock()
+	if len(l.wishes.waiting) >= maxManaged {
+		l.hub.Count("connector_refused")
+		answer(redact.Secret{}, causeTooMany)
+		return
+	}
+	l.wishes.waiting = append(l.wishes.waiting, wish{w, answer})
+	if !l.wishes.busy {
+		l.wishes.busy = true
+		l.hub.group.Go(l.manageAll)
+	}
+}
+
+// manageAll sees to a link's wishes until there are none, or the link has ended.
+func (l *link) manageAll() {
+	for {
+		l.wishes.mu.Lock()
+		if len(l.wishes.waiting) == 0 {
+			l.wishes.waiting, l.wishes.busy = nil, false
+			l.wishes.mu.Unlock()
+			return
+		}
+		w := l.wishes.waiting[0]
+		l.wishes.waiting = l.wishes.waiting[1:]
+		l.wishes.mu.Unlock()
+		if !done(l.session) {
+			l.manage(w)
+		}
+	}
+}
+
+func done(s wire.Session) bool {
+	select {
+	case <-s.Done():
+		return true
+	default:
+		return false
+	}
+}
+
 // manage does what a provider wishes about its connector tokens, and answers.
-func (l *link) manage(wish linksocks.Connector) {
+func (l *link) manage(w wish) {
 	ctx, cancel := context.WithTimeout(l.hub.ctx, keepTimeout)
 	defer cancel()
-	answer := linksocks.ConnectorResponse{Request: wish.Request}
+	var added redact.Secret
 	var cause string
-	if wish.Op == linksocks.OpAdd {
-		answer.Token, cause = l.hub.addManaged(ctx, l, wish.Token)
+	if w.Remove {
+		cause = l.hub.removeManaged(ctx, l, w.Token)
 	} else {
-		cause = l.hub.removeManaged(ctx, l, wish.Token)
+		added, cause = l.hub.addManaged(ctx, l, w.Token)
 	}
-	answer.OK, answer.Cause = cause == "", cause
 	if cause != "" {
 		l.hub.Count("connector_refused")
 	}
-	_ = l.session.Send(answer) // the token has been measured
+	w.answer(added, cause)
 }
 
 // The answers to a provider, in the words that stock peers know.
@@ -108,13 +165,12 @@ func mayManage(l *link, text redact.Secret) (cause string) {
 
 // insertManaged is for who holds changing.
 func (h *Hub) insertManaged(ctx context.Context, l *link, text redact.Secret) error {
-	now := time.Now()
 	t, err := h.newToken(Record{
 		ID: uuid.NewString(), Kind: Connector, Token: text, Port: -1, ReverseID: l.token.ID, Instance: l.instance,
-		Allow: l.token.Allow, Deny: l.token.Deny, CreatedAt: now, OwnerSeenAt: now,
-	})
+		CreatedAt: h.nextCreation(), OwnerSeenAt: time.Now(),
+	}, l.token)
 	if err == nil {
-		t.reverse, t.given = l.token, l.token.given
+		t.given = l.token.given
 		if err = h.keep(ctx, t); err != nil {
 			t.cancel()
 		}

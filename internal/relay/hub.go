@@ -11,12 +11,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/lobby"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/policy"
@@ -41,6 +44,8 @@ const (
 	// reachTimeout is how long a provider may take to reach a target: its own
 	// time-out of 10 s, and the way there and back.
 	reachTimeout = 15 * time.Second
+	// partingTime is how long peers have to take note of our end.
+	partingTime = time.Second
 	// maxStrangers is how many links may be without authentication.
 	maxStrangers = 4096
 )
@@ -65,7 +70,7 @@ type Options struct {
 	PortAllowed func(port uint16) bool // which ports reverse tokens may have; nil: all
 
 	NoWait        bool          // do not let SOCKS connections wait for a provider
-	ConnectorWait time.Duration // how long a connector's wait; 0: 5 s
+	ConnectorWait time.Duration // how long a connector's wait; 0: 5 s, below 0: not at all
 	FastOpen      bool          // of SOCKS ports
 	UDPIdle       time.Duration // 0: 2 minutes
 
@@ -89,7 +94,8 @@ type Hub struct {
 
 	// changing is held by who adds or removes tokens, also while they are kept
 	// and their ports are bound. Nothing else waits for it.
-	changing sync.Mutex
+	changing  sync.Mutex
+	createdAt time.Time // of the youngest token; guarded by changing
 
 	mu       sync.Mutex // guards below
 	tokens   map[string]*token
@@ -113,10 +119,7 @@ func New(ctx context.Context, o Options, kept []Record) (*Hub, error) {
 	}
 	h.metrics = newMetrics(h)
 	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if err := h.restore(kept); err != nil {
-		h.Close()
-		return nil, err
-	}
+	h.restore(kept)
 	h.group.Go(h.sweepAll)
 	return h, nil
 }
@@ -171,6 +174,7 @@ func (h *Hub) streams() (n int) {
 
 // Close ends everything. When it returns, nothing of the hub runs on.
 func (h *Hub) Close() {
+	h.changing.Lock() // who is adding a token has added it, or finds us draining
 	h.mu.Lock()
 	h.draining = true
 	var ports []*port
@@ -180,6 +184,8 @@ func (h *Hub) Close() {
 		}
 	}
 	h.mu.Unlock()
+	h.changing.Unlock()
+	h.partFromAll()
 	h.cancel()
 	for _, p := range ports {
 		p.close()
@@ -187,7 +193,30 @@ func (h *Hub) Close() {
 	h.group.Wait()
 }
 
+// partFromAll tells every peer that its link ends, and gives it a moment to see
+// that.
+func (h *Hub) partFromAll() {
+	h.mu.Lock()
+	links := slices.Collect(maps.Keys(h.links))
+	h.mu.Unlock()
+	for _, l := range links {
+		l.session.Shut()
+	}
+	limit := time.NewTimer(partingTime)
+	defer limit.Stop()
+	for _, l := range links {
+		select {
+		case <-l.session.Done():
+		case <-limit.C:
+			return
+		}
+	}
+}
+
 // Count notes an event by one of a few fixed words.
 func (h *Hub) Count(event string) { h.metrics.events.WithLabelValues(event).Inc() }
 
-var errNoProvider = errors.New("no provider is connected")
+var (
+	errNoProvider = errors.New("no provider is connected")
+	errDraining   = &api.Error{Code: api.CodeUnavailable, Message: "the relay is about to stop"}
+)

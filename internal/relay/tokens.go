@@ -45,12 +45,18 @@ type token struct {
 	changed    chan struct{} // closed when links change
 }
 
-func (h *Hub) newToken(r Record) (*token, error) {
-	p, err := h.opts.Policy.Narrow(r.Allow, r.Deny)
+// newToken makes a token; reverse is, of a connector, whose providers it
+// reaches: what that one may not reach it may not either.
+func (h *Hub) newToken(r Record, reverse *token) (*token, error) {
+	base := h.opts.Policy
+	if reverse != nil {
+		base = reverse.policy
+	}
+	p, err := base.Narrow(r.Allow, r.Deny)
 	if err != nil {
 		return nil, &TokenError{Invalid, "invalid rule: " + err.Error()}
 	}
-	t := &token{Record: r, hash: linksocks.HashToken(r.Token).Reveal(), policy: p, changed: make(chan struct{})}
+	t := &token{Record: r, hash: linksocks.HashToken(r.Token).Reveal(), policy: p, reverse: reverse, changed: make(chan struct{})}
 	if r.Kind == Forward {
 		t.place = h.opts.Deliver(p)
 	}
@@ -60,7 +66,7 @@ func (h *Hub) newToken(r Record) (*token, error) {
 
 // restore takes up the tokens that were kept, reverse tokens before their
 // connectors.
-func (h *Hub) restore(kept []Record) error {
+func (h *Hub) restore(kept []Record) {
 	kept = slices.Clone(kept)
 	slices.SortStableFunc(kept, func(a, b Record) int {
 		if late := cmp.Compare(btoi(a.Kind == Connector), btoi(b.Kind == Connector)); late != 0 {
@@ -70,24 +76,25 @@ func (h *Hub) restore(kept []Record) error {
 	})
 	byID := make(map[string]*token)
 	for _, r := range kept {
-		t, err := h.newToken(r)
-		if err != nil {
-			return err
+		reverse := byID[r.ReverseID]
+		if r.Kind == Connector && reverse == nil {
+			continue // its reverse token could not be read: then nobody is reached by it
 		}
-		if r.Kind == Connector {
-			if t.reverse = byID[r.ReverseID]; t.reverse == nil {
-				t.cancel()
-				continue // its reverse token could not be read: then nobody is reached by it
-			}
+		t, err := h.newToken(r, reverse)
+		if err != nil {
+			h.log.Error("a kept token cannot be served: its rules cannot be read", "id", r.ID, "error", err)
+			continue
 		}
 		byID[r.ID] = t
+		if h.createdAt.Before(r.CreatedAt) {
+			h.createdAt = r.CreatedAt
+		}
 		if r.Port > 0 {
 			t.port = h.newPort(t, r.Port)
 			t.port.bindLater()
 		}
 		h.insert(t)
 	}
-	return nil
 }
 
 func btoi(b bool) int {
@@ -130,20 +137,20 @@ func (h *Hub) add(ctx context.Context, spec TokenSpec, given bool) (Added, error
 		return Added{}, err
 	}
 	if same != nil {
-		return Added{Token: same.Token}, nil
+		return Added{Token: same.Token, Port: same.Port}, nil
 	}
 	r := Record{
 		ID: uuid.NewString(), Kind: spec.Kind, Token: spec.Token, Port: -1, Username: spec.Username, Password: spec.Password,
-		Manage: spec.ManageConnectors, Allow: spec.Allow, Deny: spec.Deny, CreatedAt: time.Now(),
+		Manage: spec.ManageConnectors, Allow: spec.Allow, Deny: spec.Deny, CreatedAt: h.nextCreation(),
 	}
 	if reverse != nil {
 		r.ReverseID = reverse.ID
 	}
-	t, err := h.newToken(r)
+	t, err := h.newToken(r, reverse)
 	if err != nil {
 		return Added{}, err
 	}
-	t.reverse, t.given = reverse, given || reverse != nil && reverse.given
+	t.given = given || reverse != nil && reverse.given
 	if spec.Kind == Reverse && (spec.Port != 0 || !spec.ManageConnectors) {
 		if err := h.bind(ctx, t, spec.Port); err != nil {
 			t.cancel()
@@ -164,6 +171,17 @@ func (h *Hub) add(ctx context.Context, spec TokenSpec, given bool) (Added, error
 	return Added{Token: t.Token, Port: t.Port}, nil
 }
 
+// nextCreation is now for a token, and later than for any before: they are listed
+// in this order, and kept to the millisecond. It is for who holds changing.
+func (h *Hub) nextCreation() time.Time {
+	now := time.Now().Truncate(time.Millisecond)
+	if next := h.createdAt.Add(time.Millisecond); now.Before(next) {
+		now = next
+	}
+	h.createdAt = now
+	return now
+}
+
 // check refuses a spec that cannot be, and completes one that can. same is the
 // connector token that is asked for, if it is there already.
 func (h *Hub) check(spec *TokenSpec) (reverse, same *token, err error) {
@@ -171,6 +189,8 @@ func (h *Hub) check(spec *TokenSpec) (reverse, same *token, err error) {
 	defer h.mu.Unlock()
 	text := spec.Token.Reveal()
 	switch {
+	case h.draining:
+		return nil, nil, errDraining
 	case text == linksocks.Anonymous:
 		return nil, nil, &TokenError{Invalid, "'anonymous' is reserved and cannot be used as a " + spec.Kind.noun()}
 	case len(text) > maxToken:
@@ -336,7 +356,7 @@ func (h *Hub) Status() []TokenStatus {
 	slices.SortFunc(tokens, byCreation)
 	list := make([]TokenStatus, 0, len(tokens))
 	for _, t := range tokens {
-		s := TokenStatus{Token: t.Token, Kind: t.Kind, Clients: len(t.links), Port: t.Port}
+		s := TokenStatus{Token: t.Token, Kind: t.Kind, Clients: peers(t.links), Port: t.Port}
 		slices.SortFunc(t.connectors, byCreation)
 		for _, c := range t.connectors {
 			s.Connectors = append(s.Connectors, c.Token)

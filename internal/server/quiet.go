@@ -26,6 +26,7 @@ const (
 type quiet struct {
 	net.Listener
 	lobby *lobby.Lobby
+	wait  time.Duration // for the first byte
 	count func(event string)
 	ready chan net.Conn
 	done  chan struct{}
@@ -36,9 +37,9 @@ type quiet struct {
 	guests map[net.Conn]func() bool
 }
 
-func newQuiet(ln net.Listener, count func(event string)) *quiet {
+func newQuiet(ln net.Listener, wait time.Duration, crowd int, count func(event string)) *quiet {
 	q := &quiet{
-		Listener: ln, lobby: lobby.New(maxStrangers), count: count,
+		Listener: ln, lobby: lobby.New(crowd), wait: wait, count: count,
 		ready: make(chan net.Conn), done: make(chan struct{}), guests: make(map[net.Conn]func() bool),
 	}
 	q.group.Go(q.receive)
@@ -97,7 +98,7 @@ func (q *quiet) forget(c net.Conn) {
 
 // hear waits for a connection's first byte.
 func (q *quiet) hear(c net.Conn) {
-	_ = c.SetReadDeadline(time.Now().Add(firstByteTimeout)) // fails on a closed one, which cannot be read either
+	_ = c.SetReadDeadline(time.Now().Add(q.wait)) // fails on a closed one, which cannot be read either
 	err := awaitByte(c)
 	if err == nil {
 		err = c.SetReadDeadline(time.Time{})

@@ -71,7 +71,7 @@ func newRelay(ctx context.Context, ln net.Listener, o relayOptions) (*relayServe
 			Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		})
 	}
-	q := newQuiet(ln, hub.Count)
+	q := newQuiet(ln, firstByteTimeout, maxStrangers, hub.Count)
 	return &relayServer{hub: hub, ln: q, served: make(chan error, 1), http: &http.Server{
 		Handler: mux, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: relayMaxHeader, ConnState: q.state,
 		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
@@ -109,11 +109,11 @@ func (m *relayMux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.api.ServeHTTP(w, r)
 	case path == "/":
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		text := "but API is not enabled."
+		text := " but API is not enabled."
 		if m.api != nil {
-			text = "API endpoints available at /api/*"
+			text = ". API endpoints available at /api/*"
 		}
-		_, _ = fmt.Fprintf(w, "adit %s is running. %s\n", telemetry.ReadBuild().Version, text) // to who may have left
+		_, _ = fmt.Fprintf(w, "adit %s is running%s\n", telemetry.ReadBuild().Version, text) // to who may have left
 	default:
 		http.NotFound(w, r)
 	}
@@ -205,6 +205,9 @@ func alone(o relay.Options, cfg config.RelayServe, log *slog.Logger, self uint16
 	targets.DenySelf(self)
 	o.Policy, o.Logger = targets, log
 	o.SOCKSHost, o.NoWait, o.ConnectorWait = cfg.SOCKSHost, cfg.SOCKSNoWait, cfg.ConnectorWait
+	if o.ConnectorWait == 0 {
+		o.ConnectorWait = -1 // 0 is the relay's default there
+	}
 	o.FastOpen, o.UDPIdle = cfg.FastOpen, cfg.UDPIdle
 	if !cfg.UpstreamProxy.IsZero() {
 		if _, err := beyond(cfg.UpstreamProxy, targets); err != nil {
