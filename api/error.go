@@ -45,6 +45,7 @@ const (
 	CodeTimeout          Code = "timeout"           // 504: the message says in which step
 	CodeSecretUnreadable Code = "secret_unreadable" // 500: sealed with another key
 	CodeStorageFull      Code = "storage_full"      // 507
+	CodeUnavailable      Code = "unavailable"       // 503
 )
 
 // Error is the one error that people are shown: what happened and to what

@@ -42,6 +42,7 @@ type Peer struct {
 	RelayProxy  redact.Secret // the URL, likewise, of the proxy to the relay; zero for none, or the environment's
 	NoEnvProxy  bool          // the environment's proxies are not for the way to the relay
 	CA          string        // a PEM file with the certificates that the relay's may come from, an absolute path; empty for the system's
+	Dialect     string        // DialectAuto or DialectLinksocks
 	NoReconnect bool          // the first lost connection is the end
 	RetryAuth   bool          // a refused token is tried again, not the end
 	Threads     int           // connections to the relay: 1 to 100 a CPU
@@ -50,6 +51,12 @@ type Peer struct {
 	LogFormat   string        // FormatText or FormatJSON
 	Notes       []string      // what was given without effect, a sentence each, beginning with its source
 }
+
+// What a peer speaks with its relay.
+const (
+	DialectAuto      = "auto"      // adit's own dialect, or linksocks's if the relay does not know it
+	DialectLinksocks = "linksocks" // linksocks's
+)
 
 // The direct modes that linksocks has.
 const (
@@ -100,6 +107,8 @@ func (p *peerDraft) settings() []Setting {
 			boolEntry("socks-no-wait", "i", &p.SOCKSNoWait, "open the SOCKS port before the relay is reached"),
 			boolEntry("no-reconnect", "R", &p.NoReconnect, "end when the connection to the relay is lost"),
 			stockBoolEntry("retry-auth", "", "RETRY_AUTH", &p.RetryAuth, "try again when the relay refuses the token, instead of ending"),
+			{Name: "dialect", Value: "auto|linksocks", Default: DialectAuto, set: into(&p.Dialect, oneOf(DialectAuto, DialectLinksocks)),
+				Usage: "what to speak with the relay: the best that it knows, or linksocks's"},
 			debugEntry(&p.debug),
 			{Name: "threads", Short: "T", Value: "N", Default: "1", set: into(&p.Threads, parseThreads),
 				Usage: "connections to the relay, that streams are spread over; below 0 one a CPU"},

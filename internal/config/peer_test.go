@@ -32,7 +32,7 @@ func TestPeerOfNothingGivesTheDefaults(t *testing.T) {
 	t.Parallel()
 	for _, role := range []Role{RoleClient, RoleProvider, RoleConnector} {
 		want := Peer{
-			Role: role, URL: "ws://localhost:8765/socket", SOCKSHost: "127.0.0.1", SOCKSPort: 9870,
+			Role: role, URL: "ws://localhost:8765/socket", SOCKSHost: "127.0.0.1", SOCKSPort: 9870, Dialect: DialectAuto,
 			Threads: 1, UDPIdle: 2 * time.Minute, LogFormat: FormatText,
 		}
 		// It takes no file: a server's, beside it, is not for it.
@@ -49,7 +49,7 @@ func TestPeerSetsEveryFieldFromEverySource(t *testing.T) {
 		"socks-host": "localhost", "socks-port": "0", "socks-username": "user", "socks-password": "pa55", "socks-no-wait": "yes",
 		"no-reconnect": "1", "retry-auth": "TRUE", "debug": "true", "threads": "3", "upstream-proxy": "http://proxy:3128",
 		"relay-proxy": "https://u:p@[2001:db8::1]:3129", "fast-open": "true", "no-env-proxy": "true", "ca": "/etc/ca.pem",
-		"allow": "10.0.0.0/8", "deny": "10.0.0.1,*:25", "udp-idle": "1s", "log-level": "warn", "log-format": "json", "direct-mode": "relay-only",
+		"allow": "10.0.0.0/8", "deny": "10.0.0.1,*:25", "udp-idle": "1s", "log-level": "warn", "log-format": "json", "direct-mode": "relay-only", "dialect": "linksocks",
 	}
 	want := Peer{
 		Role: RoleProvider, URL: "wss://relay.example/way", Token: redact.New("t0ken"), FastOpen: true,
@@ -57,7 +57,7 @@ func TestPeerSetsEveryFieldFromEverySource(t *testing.T) {
 		ConnectorToken: redact.New("c0nnect"), UpstreamProxy: redact.New("http://proxy:3128"),
 		Allow: []string{"10.0.0.0/8"}, Deny: []string{"10.0.0.1", "*:25"},
 		RelayProxy: redact.New("https://u:p@[2001:db8::1]:3129"), NoEnvProxy: true, CA: "/etc/ca.pem",
-		NoReconnect: true, RetryAuth: true, Threads: 3, UDPIdle: time.Second, LogLevel: slog.LevelDebug, LogFormat: FormatJSON,
+		Dialect: DialectLinksocks, NoReconnect: true, RetryAuth: true, Threads: 3, UDPIdle: time.Second, LogLevel: slog.LevelDebug, LogFormat: FormatJSON,
 	}
 	for source, in := range sources(t, PeerSettings(), values) {
 		got, err := LoadPeer(RoleClient, in)

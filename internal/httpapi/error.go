@@ -73,6 +73,7 @@ var statuses = map[api.Code]int{
 	api.CodeTimeout:          http.StatusGatewayTimeout,
 	api.CodeSecretUnreadable: http.StatusInternalServerError,
 	api.CodeStorageFull:      http.StatusInsufficientStorage,
+	api.CodeUnavailable:      http.StatusServiceUnavailable,
 }
 
 // errorAnswer is an error as it goes over the wire.

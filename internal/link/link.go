@@ -107,6 +107,10 @@ type Config struct {
 	// Dial connects to what the peer asks for. nil refuses everything: a
 	// provider has nothing to ask for. What it gives may be a site.Pending.
 	Dial func(ctx context.Context, network, address string) (pipe.Conn, error)
+	// Accept takes streams that the peer opens in place of Dial: take is called
+	// with the stream, which is open then, and must not block; or the error is
+	// the peer's answer. nil has Dial asked.
+	Accept func(address string) (take func(pipe.Conn), err error)
 	// DialTimeout bounds Dial. 0 means the constant of that name.
 	DialTimeout time.Duration
 	// UDP exchanges datagrams for the peer. nil refuses.
@@ -115,9 +119,10 @@ type Config struct {
 	// the constant of that name.
 	UDPIdle time.Duration
 
-	// Manage fulfils a provider's wish, or says why not. It has a goroutine of
-	// its own. nil refuses.
-	Manage func(ctx context.Context, w Wish) (added redact.Secret, refusal string)
+	// Manage fulfils a provider's wish, or says why not, by calling answer once,
+	// at once or later. It runs on the reading goroutine and must not block. nil
+	// refuses.
+	Manage func(w Wish, answer func(added redact.Secret, refusal string))
 	// Log, Partners and GoAway are told of what the peer says. They run on the
 	// reading goroutine and must not block. They may be nil.
 	Log      func(level, text string)
@@ -139,8 +144,8 @@ func (c *Config) Complete() {
 		c.UDPIdle = UDPIdle
 	}
 	if c.Manage == nil {
-		c.Manage = func(context.Context, Wish) (redact.Secret, string) {
-			return redact.Secret{}, "Unauthorized connector management attempt"
+		c.Manage = func(_ Wish, answer func(redact.Secret, string)) {
+			answer(redact.Secret{}, "Unauthorized connector management attempt")
 		}
 	}
 	if c.Log == nil {
@@ -163,7 +168,7 @@ func (c *Config) Refuse(udp bool, host string, port uint16, draining bool, open 
 	switch {
 	case udp && c.UDP == nil:
 		return &site.DialError{Reason: site.Denied, Address: "udp", Err: ErrNoDatagrams}
-	case !udp && c.Dial == nil:
+	case !udp && c.Dial == nil && c.Accept == nil:
 		return &site.DialError{Reason: site.Denied, Address: host, Err: ErrNotServed}
 	case !udp && host == "": // which package net takes for this machine
 		return ErrNoHost

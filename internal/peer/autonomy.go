@@ -3,16 +3,10 @@ package peer
 import (
 	"context"
 	"errors"
-	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/adit-tunnel/adit/api"
-	"github.com/adit-tunnel/adit/internal/link/linksocks"
+	wire "github.com/adit-tunnel/adit/internal/link"
 )
-
-// connectorTimeout is how long the relay may take to add a connector token.
-const connectorTimeout = 10 * time.Second
 
 var errNoConnectorAnswer = errors.New("the relay did not say within 10 seconds whether it takes the connector token")
 
@@ -25,20 +19,18 @@ func (p *peer) keepConnector(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		answer, err := p.addConnector(ctx, l, added)
+		err = p.addConnector(ctx, l, added)
+		no, refused := errors.AsType[*wire.RefusedError](err)
 		switch {
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, linksocks.ErrLinkLost):
+		case errors.Is(err, wire.ErrLost):
 			continue
-		case errors.Is(err, errNoConnectorAnswer):
-			l.end(err)
-		case err != nil: // it cannot be sent at all
-			p.fail(ctx, err)
+		case refused:
+			p.fail(ctx, p.connectorError(no.Text))
 			return
-		case !answer.OK:
-			p.fail(ctx, p.connectorError(answer.Cause))
-			return
+		case err != nil:
+			l.end(errNoConnectorAnswer)
 		case !added:
 			added = true
 			p.log.Info("the relay took the connector token")
@@ -57,39 +49,17 @@ func (p *peer) keepConnector(ctx context.Context) {
 // addConnector asks the relay to add the token. A stock relay forgets whose a
 // token is as soon as its link is lost, and refuses to add it again: one that
 // was ours is removed then first.
-func (p *peer) addConnector(ctx context.Context, l *link, ours bool) (linksocks.ConnectorResponse, error) {
-	answer, err := p.ask(ctx, l, linksocks.OpAdd)
-	if err != nil || answer.OK || !ours {
-		return answer, err
+func (p *peer) addConnector(ctx context.Context, l *link, ours bool) error {
+	wish := wire.Wish{Token: p.o.ConnectorToken}
+	_, err := l.Manage(ctx, wish)
+	if _, refused := errors.AsType[*wire.RefusedError](err); !refused || !ours {
+		return err
 	}
-	if removed, err := p.ask(ctx, l, linksocks.OpRemove); err != nil || !removed.OK {
-		return answer, err
+	if _, gone := l.Manage(ctx, wire.Wish{Remove: true, Token: p.o.ConnectorToken}); gone != nil {
+		return err
 	}
-	return p.ask(ctx, l, linksocks.OpAdd)
-}
-
-// ask sends the relay a wish about the connector token and waits for its answer.
-func (p *peer) ask(ctx context.Context, l *link, op linksocks.Op) (linksocks.ConnectorResponse, error) {
-	wish := linksocks.Connector{Request: uuid.New(), Token: p.o.ConnectorToken, Op: op}
-	if err := l.Send(wish); err != nil {
-		return linksocks.ConnectorResponse{}, err
-	}
-	limit := time.NewTimer(connectorTimeout)
-	defer limit.Stop()
-	for {
-		select {
-		case answer := <-l.answers:
-			if answer.Request == wish.Request {
-				return answer, nil
-			}
-		case <-l.Done():
-			return linksocks.ConnectorResponse{}, linksocks.ErrLinkLost
-		case <-limit.C:
-			return linksocks.ConnectorResponse{}, errNoConnectorAnswer
-		case <-ctx.Done():
-			return linksocks.ConnectorResponse{}, ctx.Err()
-		}
-	}
+	_, err = l.Manage(ctx, wish)
+	return err
 }
 
 func (p *peer) connectorError(cause string) error {

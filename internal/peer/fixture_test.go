@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/handshake"
 	"github.com/adit-tunnel/adit/internal/link/linksocks"
 	"github.com/adit-tunnel/adit/internal/link/ws"
@@ -40,7 +41,7 @@ type manner struct {
 	mute      bool      // no word after the upgrade
 	early     bool      // Partners before AuthResponse
 	answer    linksocks.AuthResponse
-	config    linksocks.Config
+	config    wire.Config
 	connector func(linksocks.Connector) *linksocks.ConnectorResponse
 }
 
@@ -49,7 +50,7 @@ type relay struct {
 	t     testing.TB
 	ln    net.Listener
 	srv   *http.Server
-	up    chan *linksocks.Session
+	up    chan *upLink
 	ends  chan error // of sessions
 	group sync.WaitGroup
 	stop  context.CancelFunc
@@ -65,7 +66,7 @@ func newRelay(t testing.TB, ln net.Listener) *relay {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &relay{
-		t: t, ln: ln, up: make(chan *linksocks.Session, 100), ends: make(chan error, 100), stop: cancel,
+		t: t, ln: ln, up: make(chan *upLink, 100), ends: make(chan error, 100), stop: cancel,
 		manner: manner{answer: linksocks.AuthResponse{OK: true}},
 	}
 	r.srv = &http.Server{
@@ -133,27 +134,52 @@ func (r *relay) serve(w http.ResponseWriter, req *http.Request) {
 	if !r.greet(conn, req, m) {
 		return
 	}
-	var s *linksocks.Session
+	u := &upLink{conn: conn}
 	cfg := m.config
-	cfg.Control = func(msg linksocks.Message) {
-		wish, ok := msg.(*linksocks.Connector)
-		if !ok {
-			return
-		}
-		r.mu.Lock()
-		r.wishes = append(r.wishes, *wish)
-		answer := r.manner.connector
-		r.mu.Unlock()
-		if answer == nil {
-			return
-		}
-		if response := answer(*wish); response != nil {
-			_ = s.Send(*response)
-		}
+	cfg.Manage = func(w wire.Wish, answer func(redact.Secret, string)) { r.manage(u, w, answer) }
+	u.Session = linksocks.New(conn, cfg)
+	r.up <- u
+	r.ends <- u.Run(req.Context())
+}
+
+// upLink is a link as the relay sees it.
+type upLink struct {
+	*linksocks.Session
+	conn *ws.Conn
+}
+
+// Send sends any message.
+func (u *upLink) Send(m interface {
+	Append(dst []byte) ([]byte, error)
+}) error {
+	b, err := m.Append(nil)
+	if err != nil {
+		return err
 	}
-	s = linksocks.New(conn, cfg)
-	r.up <- s
-	r.ends <- s.Run(req.Context())
+	return u.conn.WriteMessage(ws.Binary, b)
+}
+
+func (r *relay) manage(u *upLink, w wire.Wish, answer func(redact.Secret, string)) {
+	wish := linksocks.Connector{Token: w.Token, Op: linksocks.OpAdd}
+	if w.Remove {
+		wish.Op = linksocks.OpRemove
+	}
+	r.mu.Lock()
+	r.wishes = append(r.wishes, wish)
+	connector := r.manner.connector
+	r.mu.Unlock()
+	if connector == nil {
+		return
+	}
+	switch said := connector(wish); {
+	case said == nil:
+	case said.Request != wish.Request:
+		r.group.Go(func() { _ = u.Send(*said) }) // of somebody else
+	case said.OK:
+		answer(said.Token, "")
+	default:
+		answer(redact.Secret{}, said.Cause)
+	}
 }
 
 func (r *relay) greet(conn *ws.Conn, req *http.Request, m manner) bool {

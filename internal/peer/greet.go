@@ -8,7 +8,9 @@ import (
 	"strconv"
 	"time"
 
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/linksocks"
+	"github.com/adit-tunnel/adit/internal/link/native"
 	"github.com/adit-tunnel/adit/internal/link/ws"
 )
 
@@ -32,17 +34,22 @@ func (e *refusal) Error() string {
 }
 
 // connect makes a connection on which the relay knows us.
-func (p *peer) connect(ctx context.Context) (*ws.Conn, error) {
+// dialect is the one that it chose.
+func (p *peer) connect(ctx context.Context) (conn *ws.Conn, dialect string, err error) {
 	target, hashed := p.target()
-	conn, _, err := p.o.Dialer.Dial(ctx, target, ws.Config{Client: true, WriteTimeout: linksocks.WriteTimeout})
+	conn, dialect, err = p.o.Dialer.Dial(ctx, target, ws.Config{Client: true, WriteTimeout: wire.WriteTimeout})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	if err := p.authenticate(ctx, conn, hashed); err != nil {
+	greet := p.greetLinksocks
+	if dialect == native.Subprotocol {
+		greet = p.greetNative
+	}
+	if err := p.authenticate(ctx, conn, func() error { return greet(conn, hashed) }); err != nil {
 		_ = conn.Close() // it may be closed already, for being late
-		return nil, err
+		return nil, "", err
 	}
-	return conn, nil
+	return conn, dialect, nil
 }
 
 // target is the URL that is dialled; hashed says that the token's hash is in it.
@@ -53,14 +60,16 @@ func (p *peer) target() (u *url.URL, hashed bool) {
 	target := *p.o.URL
 	query := target.Query()
 	query.Set("instance", p.instance.String())
-	query.Set("reverse", strconv.FormatBool(p.o.Role == Provider))
+	if p.o.Role != Either {
+		query.Set("reverse", strconv.FormatBool(p.o.Role == Provider))
+	}
 	query.Set("token", linksocks.HashToken(p.token()).Reveal())
 	target.RawQuery = query.Encode()
 	return &target, true
 }
 
 // authenticate has the relay say that it knows us, within 10 seconds.
-func (p *peer) authenticate(ctx context.Context, conn *ws.Conn, hashed bool) error {
+func (p *peer) authenticate(ctx context.Context, conn *ws.Conn, greet func() error) error {
 	bounded, cancel := context.WithTimeout(ctx, authTimeout)
 	defer cancel()
 	closed := make(chan struct{})
@@ -68,7 +77,7 @@ func (p *peer) authenticate(ctx context.Context, conn *ws.Conn, hashed bool) err
 		defer close(closed)
 		_ = conn.Close()
 	})
-	err := p.exchange(conn, hashed)
+	err := greet()
 	if stop() {
 		return err
 	}
@@ -82,7 +91,32 @@ func (p *peer) authenticate(ctx context.Context, conn *ws.Conn, hashed bool) err
 	return err
 }
 
-func (p *peer) exchange(conn *ws.Conn, hashed bool) error {
+// greetNative says who we are in our own dialect.
+func (p *peer) greetNative(conn *ws.Conn, hashed bool) error {
+	hello := native.Hello{Role: native.User, Instance: p.instance}
+	switch p.o.Role {
+	case Provider:
+		hello.Role = native.Provider
+	case Either:
+		hello.Role = native.AnyRole
+	}
+	if !hashed {
+		hello.Token = p.token()
+	}
+	if err := native.SendHello(conn, hello); err != nil {
+		return fmt.Errorf("send the greeting: %w", err)
+	}
+	err := native.ReadWelcome(conn)
+	if no, ok := errors.AsType[*native.RefusedError](err); ok {
+		return &refusal{p.clean(no.Error())}
+	}
+	if err != nil {
+		return fmt.Errorf("read the answer to the greeting: %w", err)
+	}
+	return nil
+}
+
+func (p *peer) greetLinksocks(conn *ws.Conn, hashed bool) error {
 	if !hashed {
 		auth := linksocks.Auth{Token: p.token(), Reverse: p.o.Role == Provider, Instance: p.instance}
 		if err := linksocks.SendAuth(conn, auth); err != nil {

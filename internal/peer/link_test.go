@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/adit-tunnel/adit/api"
-	"github.com/adit-tunnel/adit/internal/link/linksocks"
 	"github.com/adit-tunnel/adit/internal/link/ws"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/site"
@@ -276,7 +275,7 @@ func TestASilentLinkIsAvoidedWhileThereIsABetterOne(t *testing.T) {
 		}
 		o.Threads = 2
 		p := start(t, o)
-		sessions := []*linksocks.Session{<-r.up, <-r.up}
+		sessions := []*upLink{<-r.up, <-r.up}
 		<-p.ready
 		mu.Lock()
 		first.StopReading(true)
@@ -302,7 +301,7 @@ func TestAnOpeningThatLosesItsLinkTakesTheNext(t *testing.T) {
 	inMemory(t, func(t *testing.T, n *memnet.Network, r *relay, o Options) {
 		var group sync.WaitGroup
 		answer := echo(n, &group)
-		var sessions [2]*linksocks.Session
+		var sessions [2]*upLink
 		dials := 0
 		r.set(func(m *manner) {
 			m.config.Dial = func(ctx context.Context, network, address string) (pipe.Conn, error) {
@@ -320,7 +319,7 @@ func TestAnOpeningThatLosesItsLinkTakesTheNext(t *testing.T) {
 		})
 		o.Threads = 2
 		p := start(t, o)
-		sessions = [2]*linksocks.Session{<-r.up, <-r.up}
+		sessions = [2]*upLink{<-r.up, <-r.up}
 		<-p.ready
 		r.set(func(m *manner) { m.status = 503 })
 		memThrough(t, n)

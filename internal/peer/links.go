@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/adit-tunnel/adit/internal/link/linksocks"
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/site"
 )
@@ -22,15 +22,17 @@ const (
 	// silentAfter is when a link is avoided if there is a better one: the relay
 	// is pinged every 10 seconds, and did not answer.
 	silentAfter = 15 * time.Second
+	// silentLoad is more than a link can carry.
+	silentLoad = 1 << 20
 )
 
 var errNoLink = errors.New("there is no link to the relay")
 
 // link is one authenticated link.
 type link struct {
-	*linksocks.Session
-	answers chan linksocks.ConnectorResponse
-	why     atomic.Pointer[error] // for which we ended it
+	wire.Session
+	away chan struct{}         // closed when the relay takes no more on it
+	why  atomic.Pointer[error] // for which we ended it
 }
 
 // end ends the link because of err.
@@ -72,26 +74,25 @@ func (ls *links) remove(l *link) {
 	ls.up = slices.DeleteFunc(ls.up, func(other *link) bool { return other == l })
 }
 
-// pick gives the link whose turn it is and that is not in tried, nil if there is
-// none. One that has been silent for long has its turn when all have been. came
-// is closed when another link comes up.
+// pick gives the link that carries the least and is not in tried, nil if there
+// is none; of equals the one whose turn it is. One that has been silent for long
+// is taken when all have been. came is closed when another link comes up.
 func (ls *links) pick(tried []*link) (picked *link, came <-chan struct{}) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	turn := ls.turn
+	turn, least := ls.turn, 0
 	for i := range ls.up {
 		at := (turn + i) % len(ls.up)
 		l := ls.up[at]
 		if l.over() || slices.Contains(tried, l) {
 			continue
 		}
-		silent := l.Silence() >= silentAfter
-		if silent && picked != nil {
-			continue
+		load := l.Streams()
+		if l.Silence() >= silentAfter {
+			load += silentLoad
 		}
-		picked, ls.turn = l, at+1
-		if !silent {
-			break
+		if picked == nil || load < least {
+			picked, least, ls.turn = l, load, at+1
 		}
 	}
 	return picked, ls.came
@@ -132,7 +133,7 @@ func overLinks[T any](ctx context.Context, ls *links, address string, open func(
 		opening, cancel := context.WithTimeout(ctx, answerTimeout)
 		opened, err := open(opening, l)
 		cancel()
-		if !errors.Is(err, linksocks.ErrLinkLost) {
+		if !errors.Is(err, wire.ErrLost) {
 			return opened, err
 		}
 		tried = append(tried, l)

@@ -84,27 +84,10 @@ func (t *thread) logRetry(err error, pause time.Duration) {
 	t.log.Log(context.Background(), level, "no link to the relay, trying again", "reason", t.clean(err.Error()), "in", pause.Round(time.Millisecond))
 }
 
-// control takes what belongs to no channel of a link. It does not block.
-func (t *thread) control(l *link) func(linksocks.Message) {
-	return func(m linksocks.Message) {
-		switch m := m.(type) {
-		case *linksocks.Log:
-			t.logWords(m)
-		case *linksocks.Partners:
-			t.log.Debug("the relay counts our partners", "count", m.Count)
-		case *linksocks.ConnectorResponse:
-			select {
-			case l.answers <- *m:
-			default: // nobody asked for so many
-			}
-		}
-	}
-}
-
 // logWords logs what the relay has to say.
-func (t *thread) logWords(m *linksocks.Log) {
-	level := levelOf(m.Level)
-	if m.Text == linksocks.ServerHello {
+func (t *thread) logWords(word, text string) {
+	level := levelOf(word)
+	if text == linksocks.ServerHello {
 		level = slog.LevelDebug
 	}
 	if !t.log.Enabled(context.Background(), level) {
@@ -114,7 +97,7 @@ func (t *thread) logWords(m *linksocks.Log) {
 	case n == linesPerMinute+1:
 		t.log.Warn("the relay says too much, the rest of this minute is left out")
 	case n <= linesPerMinute:
-		t.log.Log(context.Background(), level, "the relay says", "words", t.clean(m.Text))
+		t.log.Log(context.Background(), level, "the relay says", "words", t.clean(text))
 	}
 }
 

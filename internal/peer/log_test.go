@@ -74,7 +74,7 @@ func TestALinkIsLoggedUpAndDownWithoutTheQueryOfItsURL(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		log := p.log.String()
 		for _, want := range []string{
-			"level=INFO msg=\"the link to the relay is up\" relay=ws://relay:80/socket\n",
+			"level=INFO msg=\"the link to the relay is up\" relay=ws://relay:80/socket dialect=linksocks\n",
 			"level=INFO msg=\"the link to the relay has ended\" relay=ws://relay:80/socket reason=",
 			"level=WARN msg=\"no link to the relay, trying again\" relay=ws://relay:80/socket reason=\"relay answered 503 Service Unavailable\" in=",
 		} {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/adit-tunnel/adit/internal/link/handshake"
 	"github.com/adit-tunnel/adit/internal/link/linksocks"
+	"github.com/adit-tunnel/adit/internal/link/native"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/site"
@@ -38,6 +39,7 @@ const (
 	Client    Role = iota // its SOCKS port leads to the relay's network; by a forward token
 	Provider              // lends its own network; by a reverse token
 	Connector             // its SOCKS port leads to providers; by a connector token
+	Either                // whatever its token is for; for programs, which open no SOCKS port
 )
 
 // Options are what a peer is told.
@@ -55,6 +57,9 @@ type Options struct {
 	// Threads is how many links there are side by side; 1 at least.
 	Threads int
 	Dialer  handshake.Dialer
+	// Linksocks keeps to the dialect of that name. Else the relay is offered
+	// our own, and chooses.
+	Linksocks bool
 	// NoReconnect makes the first link that fails, or ends, the end of Run.
 	NoReconnect bool
 	// RetryAuth treats a refused token as a relay that cannot be reached.
@@ -75,6 +80,8 @@ type Options struct {
 	// Dial connects to a target, "host:port", if policy lets it. Its errors
 	// are of type *site.DialError.
 	Dial func(ctx context.Context, network, address string) (pipe.Conn, error)
+	// Accept takes streams in place of Dial, as that of link.Config.
+	Accept func(address string) (take func(pipe.Conn), err error)
 	// UDP is where datagrams leave from; nil refuses them.
 	UDP site.Associator
 
@@ -98,6 +105,7 @@ type peer struct {
 	secrets  *strings.Replacer
 	said     budget // of the relay's words
 	retried  budget
+	ctx      context.Context // of all that runs
 	quit     context.CancelFunc
 	group    sync.WaitGroup
 
@@ -109,28 +117,88 @@ type peer struct {
 // cannot go on, as a rule an *api.Error: the relay refuses a token, the SOCKS
 // port cannot be opened, or with NoReconnect a link.
 func Run(ctx context.Context, o Options) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	p := begin(ctx, o)
+	defer p.quit()
+	p.group.Go(func() { p.front(p.ctx) })
+	return p.wait()
+}
+
+// begin makes a peer that keeps its links up until ctx ends, or quit is called.
+func begin(ctx context.Context, o Options) *peer {
 	p := newPeer(o)
-	p.quit = cancel
+	p.ctx, p.quit = context.WithCancel(ctx)
 	for n := range max(1, o.Threads) {
 		t := &thread{peer: p, log: p.log}
 		if o.Threads > 1 {
 			t.log = p.log.With("thread", n+1)
 		}
-		p.group.Go(func() { t.run(ctx) })
+		p.group.Go(func() { t.run(p.ctx) })
 	}
-	p.group.Go(func() { p.front(ctx) })
+	return p
+}
+
+func (p *peer) wait() error {
 	p.group.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.err
 }
 
+// A Peer keeps links to a relay, for a program that uses them itself.
+type Peer struct{ p *peer }
+
+// Open makes a peer and waits until its first link is up. The error is that of
+// Run, or ctx's. Close must follow.
+func Open(ctx context.Context, o Options) (*Peer, error) {
+	p := begin(context.WithoutCancel(ctx), o)
+	up := make(chan error, 1)
+	p.group.Go(func() {
+		_, err := p.links.await(p.ctx, nil)
+		up <- err
+	})
+	var err error
+	select {
+	case err = <-up:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err == nil {
+		return &Peer{p}, nil
+	}
+	p.quit()
+	if why := p.wait(); why != nil {
+		err = why
+	}
+	return nil, err
+}
+
+// Dial opens a stream; see links.
+func (p *Peer) Dial(ctx context.Context, network, address string) (pipe.Conn, error) {
+	return p.p.links.Dial(ctx, network, address)
+}
+
+// DialEarly opens a stream and does not wait until it is known to be open.
+func (p *Peer) DialEarly(ctx context.Context, network, address string) (pipe.Conn, error) {
+	return p.p.links.DialEarly(ctx, network, address)
+}
+
+// Done is closed when the peer has ended, by Close or because the relay will
+// have no more to do with it.
+func (p *Peer) Done() <-chan struct{} { return p.p.ctx.Done() }
+
+// Close ends the peer, and returns why it had ended already, if it had.
+func (p *Peer) Close() error {
+	p.p.quit()
+	return p.p.wait()
+}
+
 func newPeer(o Options) *peer {
 	shown := url.URL{Scheme: o.URL.Scheme, Host: o.URL.Host, Path: o.URL.Path}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if !o.Linksocks {
+		o.Dialer.Subprotocols = []string{native.Subprotocol}
 	}
 	p := &peer{o: o, instance: uuid.New(), shown: shown.String(), secrets: scrubber(o.Token, o.ConnectorToken)}
 	p.log = o.Logger.With("relay", p.shown)

@@ -7,8 +7,10 @@ import (
 	"sync"
 	"time"
 
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/handshake"
 	"github.com/adit-tunnel/adit/internal/link/linksocks"
+	"github.com/adit-tunnel/adit/internal/link/native"
 	"github.com/adit-tunnel/adit/internal/link/ws"
 )
 
@@ -57,23 +59,61 @@ func wanted(err error) time.Duration {
 // link makes one link and serves it to its end. lived is how long it was up, 0
 // if it never was.
 func (t *thread) link(ctx context.Context) (lived time.Duration, err error) {
-	conn, err := t.connect(ctx)
+	conn, dialect, err := t.connect(ctx)
 	if err != nil {
 		return 0, err
 	}
 	upAt := time.Now()
-	err = t.serve(ctx, conn)
+	err = t.serve(ctx, conn, dialect)
 	return max(time.Since(upAt), 1), err
 }
 
-// serve carries streams over an authenticated connection, to its end.
-func (t *thread) serve(ctx context.Context, conn *ws.Conn) error {
-	l := &link{answers: make(chan linksocks.ConnectorResponse, 4)}
-	cfg := linksocks.Config{Control: t.control(l), UDPIdle: t.o.UDPIdle}
-	if t.o.Role == Provider {
-		cfg.Dial, cfg.UDP = t.o.Dial, t.o.UDP
+// errGoingAway is how a link ends for its thread that the relay takes no more
+// on: what is open on it goes on.
+var errGoingAway = errors.New("the relay is about to end, and takes no more on this link")
+
+// serve carries streams over an authenticated connection, until it ends or the
+// relay takes no more on it.
+func (t *thread) serve(ctx context.Context, conn *ws.Conn, dialect string) error {
+	l := &link{away: make(chan struct{})}
+	l.Session = t.session(l, conn, dialect)
+	t.links.add(l)
+	t.log.Info("the link to the relay is up", "dialect", dialectName(dialect))
+	ended := make(chan error, 1)
+	t.group.Go(func() { ended <- t.runLink(ctx, l) })
+	select {
+	case err := <-ended:
+		return err
+	case <-l.away:
+		t.links.remove(l)
+		return errGoingAway
 	}
-	l.Session = linksocks.New(conn, cfg)
+}
+
+// session makes a session of a connection, in the dialect that was chosen.
+func (t *thread) session(l *link, conn *ws.Conn, dialect string) wire.Session {
+	cfg := wire.Config{
+		UDPIdle: t.o.UDPIdle, Log: t.logWords, GoAway: func() { close(l.away) },
+		Partners: func(n int) { t.log.Debug("the relay counts our partners", "count", n) },
+	}
+	if t.o.Role == Provider || t.o.Role == Either {
+		cfg.Dial, cfg.UDP, cfg.Accept = t.o.Dial, t.o.UDP, t.o.Accept
+	}
+	if dialect == native.Subprotocol {
+		return native.New(conn, true, cfg)
+	}
+	return linksocks.New(conn, cfg)
+}
+
+func dialectName(subprotocol string) string {
+	if subprotocol == "" {
+		return "linksocks"
+	}
+	return subprotocol
+}
+
+// runLink runs a link to its end. When ctx ends the relay is told first.
+func (t *thread) runLink(ctx context.Context, l *link) error {
 	running, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	var closing sync.WaitGroup
@@ -83,15 +123,13 @@ func (t *thread) serve(ctx context.Context, conn *ws.Conn) error {
 			return
 		case <-ctx.Done():
 		}
-		l.Shut(ws.CodeGoingAway, "")
+		l.Shut()
 		select {
 		case <-l.Done():
 		case <-time.After(shutTimeout):
 			cut()
 		}
 	})
-	t.links.add(l)
-	t.log.Info("the link to the relay is up")
 	err := l.Run(running)
 	t.links.remove(l)
 	closing.Wait()

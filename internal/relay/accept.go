@@ -9,8 +9,10 @@ import (
 
 	"github.com/google/uuid"
 
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/handshake"
 	"github.com/adit-tunnel/adit/internal/link/linksocks"
+	"github.com/adit-tunnel/adit/internal/link/native"
 	"github.com/adit-tunnel/adit/internal/link/ws"
 )
 
@@ -33,17 +35,21 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the relay is about to stop", http.StatusServiceUnavailable)
 		return
 	}
-	conn, _, err := handshake.Accept(w, r, ws.Config{WriteTimeout: linksocks.WriteTimeout, MaxMessage: linksocks.MaxAuth})
+	conn, subprotocol, err := handshake.Accept(w, r, ws.Config{WriteTimeout: wire.WriteTimeout, MaxMessage: linksocks.MaxAuth}, native.Subprotocol)
 	if err != nil {
 		h.group.Done()
 		h.Count("upgrade_refused")
 		return // it has been answered
 	}
+	d := &inLinksocks
+	if subprotocol == native.Subprotocol {
+		d = &inNative
+	}
 	query, peer := r.URL.Query(), h.peerAddress(r)
 	// The handler ends here, and with it what net/http holds for a request.
 	go func() {
 		defer h.group.Done()
-		h.welcome(conn, query, peer)
+		h.welcome(conn, d, query, peer)
 	}()
 }
 
@@ -55,7 +61,7 @@ func (h *Hub) peerAddress(r *http.Request) string {
 }
 
 // welcome asks a peer who it is, answers, and serves it to its end.
-func (h *Hub) welcome(conn *ws.Conn, query url.Values, peer string) {
+func (h *Hub) welcome(conn *ws.Conn, d *dialect, query url.Values, peer string) {
 	defer conn.Close()
 	leave := h.strangers.Enter(func() {
 		h.Count("auth_crowded")
@@ -65,7 +71,7 @@ func (h *Hub) welcome(conn *ws.Conn, query url.Values, peer string) {
 		h.Count("auth_slow")
 		conn.Close()
 	})
-	t, instance, err := h.authenticate(conn, query)
+	t, instance, err := h.authenticate(conn, d, query)
 	intime := clock.Stop()
 	if !leave() || !intime {
 		return
@@ -73,7 +79,9 @@ func (h *Hub) welcome(conn *ws.Conn, query url.Values, peer string) {
 	if err != nil {
 		h.Count("auth_refused")
 		h.log.Info("a peer was refused", "peer", peer, "reason", err)
-		h.turnAway(conn, err)
+		if d.refuse(conn, err.Error()) == nil { // stock peers exit then
+			conn.SendClose(ws.CodePolicy, "")
+		}
 		return
 	}
 	if t == nil {
@@ -83,41 +91,40 @@ func (h *Hub) welcome(conn *ws.Conn, query url.Values, peer string) {
 	if instance == uuid.Nil {
 		instance = uuid.New() // a peer that does not say is a process of its own
 	}
-	if linksocks.SendAuthResponse(conn, linksocks.AuthResponse{OK: true}) == nil {
-		h.serve(conn, t, instance, peer)
+	if d.welcome(conn) == nil {
+		h.serve(conn, d, t, instance, peer)
 	}
-}
-
-// turnAway tells a peer that its token will never do: stock peers exit then.
-func (h *Hub) turnAway(conn *ws.Conn, err error) {
-	if linksocks.SendAuthResponse(conn, linksocks.AuthResponse{Cause: err.Error()}) != nil {
-		return
-	}
-	conn.SendClose(ws.CodePolicy, "")
 }
 
 // authenticate finds the token that a peer holds, by the query of the URL or by
 // its first message. No token and no error: the peer left, or was too slow.
-func (h *Hub) authenticate(conn *ws.Conn, query url.Values) (*token, uuid.UUID, error) {
-	if query.Has("token") {
-		return h.byQuery(query)
+func (h *Hub) authenticate(conn *ws.Conn, d *dialect, query url.Values) (*token, uuid.UUID, error) {
+	hashed := query.Has("token")
+	said, err := d.listen(conn, hashed)
+	if bad, ok := errors.AsType[*greetingError](err); ok {
+		h.Count(bad.event)
+		return nil, uuid.Nil, bad
 	}
-	m, err := linksocks.ReadAuth(conn)
-	var bad *linksocks.MessageError
-	switch {
-	case errors.As(err, &bad):
-		h.Count("message_" + bad.Reason())
-		return nil, uuid.Nil, errors.New("invalid auth message: " + bad.Error())
-	case err != nil:
+	if err != nil {
 		return nil, uuid.Nil, nil
 	}
+	if hashed {
+		t, instance, err := h.byQuery(query)
+		if t != nil && !said.fits(t.Kind) {
+			return nil, uuid.Nil, errInvalidToken
+		}
+		if said.instance != uuid.Nil {
+			instance = said.instance
+		}
+		return t, instance, err
+	}
 	h.mu.Lock()
-	t := h.tokens[m.Token.Reveal()]
+	t := h.tokens[said.token.Reveal()]
 	h.mu.Unlock()
-	if t == nil || m.Reverse != (t.Kind == Reverse) {
+	if t == nil || !said.fits(t.Kind) {
 		return nil, uuid.Nil, errInvalidToken
 	}
-	return t, m.Instance, nil
+	return t, said.instance, nil
 }
 
 func (h *Hub) byQuery(query url.Values) (*token, uuid.UUID, error) {

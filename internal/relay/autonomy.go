@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/linksocks"
 	"github.com/adit-tunnel/adit/internal/redact"
 )
@@ -27,19 +28,26 @@ const (
 // wishes are what a provider wants of its connector tokens, in its order.
 type wishes struct {
 	mu      sync.Mutex // guards below
-	waiting []linksocks.Connector
+	waiting []wish
 	busy    bool // somebody sees to them
 }
 
+// wish is one of them, and how it is answered.
+type wish struct {
+	wire.Wish
+	answer func(added redact.Secret, refusal string)
+}
+
 // wish queues a wish, without waiting.
-func (l *link) wish(w linksocks.Connector) {
+func (l *link) wish(w wire.Wish, answer func(added redact.Secret, refusal string)) {
 	l.wishes.mu.Lock()
 	defer l.wishes.mu.Unlock()
 	if len(l.wishes.waiting) >= maxManaged {
-		l.answer(w, redact.Secret{}, causeTooMany)
+		l.hub.Count("connector_refused")
+		answer(redact.Secret{}, causeTooMany)
 		return
 	}
-	l.wishes.waiting = append(l.wishes.waiting, w)
+	l.wishes.waiting = append(l.wishes.waiting, wish{w, answer})
 	if !l.wishes.busy {
 		l.wishes.busy = true
 		l.hub.group.Go(l.manageAll)
@@ -64,7 +72,7 @@ func (l *link) manageAll() {
 	}
 }
 
-func done(s *linksocks.Session) bool {
+func done(s wire.Session) bool {
 	select {
 	case <-s.Done():
 		return true
@@ -74,25 +82,20 @@ func done(s *linksocks.Session) bool {
 }
 
 // manage does what a provider wishes about its connector tokens, and answers.
-func (l *link) manage(wish linksocks.Connector) {
+func (l *link) manage(w wish) {
 	ctx, cancel := context.WithTimeout(l.hub.ctx, keepTimeout)
 	defer cancel()
 	var added redact.Secret
 	var cause string
-	if wish.Op == linksocks.OpAdd {
-		added, cause = l.hub.addManaged(ctx, l, wish.Token)
+	if w.Remove {
+		cause = l.hub.removeManaged(ctx, l, w.Token)
 	} else {
-		cause = l.hub.removeManaged(ctx, l, wish.Token)
+		added, cause = l.hub.addManaged(ctx, l, w.Token)
 	}
-	l.answer(wish, added, cause)
-}
-
-func (l *link) answer(wish linksocks.Connector, added redact.Secret, cause string) {
-	answer := linksocks.ConnectorResponse{Request: wish.Request, OK: cause == "", Cause: cause, Token: added}
 	if cause != "" {
 		l.hub.Count("connector_refused")
 	}
-	_ = l.session.Send(answer) // the token has been measured
+	w.answer(added, cause)
 }
 
 // The answers to a provider, in the words that stock peers know.
@@ -164,10 +167,10 @@ func mayManage(l *link, text redact.Secret) (cause string) {
 func (h *Hub) insertManaged(ctx context.Context, l *link, text redact.Secret) error {
 	t, err := h.newToken(Record{
 		ID: uuid.NewString(), Kind: Connector, Token: text, Port: -1, ReverseID: l.token.ID, Instance: l.instance,
-		Allow: l.token.Allow, Deny: l.token.Deny, CreatedAt: h.nextCreation(), OwnerSeenAt: time.Now(),
-	})
+		CreatedAt: h.nextCreation(), OwnerSeenAt: time.Now(),
+	}, l.token)
 	if err == nil {
-		t.reverse, t.given = l.token, l.token.given
+		t.given = l.token.given
 		if err = h.keep(ctx, t); err != nil {
 			t.cancel()
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/linksocks"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/redact"
@@ -18,8 +19,8 @@ import (
 )
 
 // named is a provider that refuses every target in its own name.
-func named(name string, asked chan<- string) linksocks.Config {
-	return linksocks.Config{Dial: func(context.Context, string, string) (pipe.Conn, error) {
+func named(name string, asked chan<- string) wire.Config {
+	return wire.Config{Dial: func(context.Context, string, string) (pipe.Conn, error) {
 		asked <- name
 		return nil, &site.DialError{Reason: site.Refused, Err: errors.New(name)}
 	}}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/handshake"
 	"github.com/adit-tunnel/adit/internal/link/linksocks"
 	"github.com/adit-tunnel/adit/internal/link/ws"
@@ -198,8 +199,8 @@ func (f *fixture) connect(query url.Values) *ws.Conn {
 	f.t.Helper()
 	if f.net != nil {
 		near, far := f.net.Pair()
-		conn := ws.New(far, nil, ws.Config{WriteTimeout: linksocks.WriteTimeout, MaxMessage: linksocks.MaxAuth})
-		f.hub.group.Go(func() { f.hub.welcome(conn, query, "somewhere") })
+		conn := ws.New(far, nil, ws.Config{WriteTimeout: wire.WriteTimeout, MaxMessage: linksocks.MaxAuth})
+		f.hub.group.Go(func() { f.hub.welcome(conn, &inLinksocks, query, "somewhere") })
 		return f.closing(ws.New(near, nil, ws.Config{Client: true, WriteTimeout: time.Hour}))
 	}
 	u := &url.URL{Scheme: "ws", Host: f.addr, Path: "/socket", RawQuery: query.Encode()}

@@ -11,7 +11,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +44,8 @@ const (
 	// reachTimeout is how long a provider may take to reach a target: its own
 	// time-out of 10 s, and the way there and back.
 	reachTimeout = 15 * time.Second
+	// partingTime is how long peers have to take note of our end.
+	partingTime = time.Second
 	// maxStrangers is how many links may be without authentication.
 	maxStrangers = 4096
 )
@@ -115,10 +119,7 @@ func New(ctx context.Context, o Options, kept []Record) (*Hub, error) {
 	}
 	h.metrics = newMetrics(h)
 	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if err := h.restore(kept); err != nil {
-		h.Close()
-		return nil, err
-	}
+	h.restore(kept)
 	h.group.Go(h.sweepAll)
 	return h, nil
 }
@@ -184,6 +185,7 @@ func (h *Hub) Close() {
 	}
 	h.mu.Unlock()
 	h.changing.Unlock()
+	h.partFromAll()
 	h.cancel()
 	for _, p := range ports {
 		p.close()
@@ -191,10 +193,30 @@ func (h *Hub) Close() {
 	h.group.Wait()
 }
 
+// partFromAll tells every peer that its link ends, and gives it a moment to see
+// that.
+func (h *Hub) partFromAll() {
+	h.mu.Lock()
+	links := slices.Collect(maps.Keys(h.links))
+	h.mu.Unlock()
+	for _, l := range links {
+		l.session.Shut()
+	}
+	limit := time.NewTimer(partingTime)
+	defer limit.Stop()
+	for _, l := range links {
+		select {
+		case <-l.session.Done():
+		case <-limit.C:
+			return
+		}
+	}
+}
+
 // Count notes an event by one of a few fixed words.
 func (h *Hub) Count(event string) { h.metrics.events.WithLabelValues(event).Inc() }
 
 var (
 	errNoProvider = errors.New("no provider is connected")
-	errDraining   = &api.Error{Code: "unavailable", Message: "the relay is about to stop"}
+	errDraining   = &api.Error{Code: api.CodeUnavailable, Message: "the relay is about to stop"}
 )

@@ -2,40 +2,48 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
-	"github.com/adit-tunnel/adit/internal/link/linksocks"
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/ws"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/site"
 )
 
-// link is one authenticated WebSocket.
+// link is one authenticated WebSocket. Several of one instance are lanes of one
+// session, if their dialect knows such.
 type link struct {
 	hub      *Hub
 	token    *token
 	instance uuid.UUID // of the peer's process; never zero
 	peer     string    // its address, for the log
-	session  *linksocks.Session
+	lanes    bool
+	session  wire.Session
 	since    time.Time
 	wishes   wishes
 }
 
 // config is what the link's peer may do.
-func (l *link) config() linksocks.Config {
+func (l *link) config() wire.Config {
 	h, t := l.hub, l.token
-	c := linksocks.Config{UDPIdle: h.opts.UDPIdle, Control: l.control, Count: h.Count, Meter: &h.metrics.meter}
+	c := wire.Config{
+		UDPIdle: h.opts.UDPIdle, Count: h.Count, Meter: &h.metrics.meter, Manage: l.wish,
+		Log: func(level, text string) {
+			h.log.Debug("a peer says", "peer", l.peer, "level", level, "text", text[:min(len(text), 1024)])
+		},
+	}
 	switch t.Kind {
 	case Forward:
 		c.Dial, c.UDP = t.place.Dial, t.place.UDP
 	case Connector:
 		c.DialTimeout = h.opts.ConnectorWait + reachTimeout
 		c.Dial = func(ctx context.Context, _, address string) (pipe.Conn, error) {
-			return h.dialThrough(ctx, t, address, h.opts.ConnectorWait, false)
+			return h.dialThrough(ctx, t, address, h.opts.ConnectorWait, true)
 		}
 		c.UDP = associator(func(ctx context.Context) (site.Association, error) {
 			return h.associateThrough(ctx, t, h.opts.ConnectorWait)
@@ -44,37 +52,33 @@ func (l *link) config() linksocks.Config {
 	return c
 }
 
-// control handles what the peer says beside its channels. It runs on the link's
-// reading goroutine.
-func (l *link) control(m linksocks.Message) {
-	switch m := m.(type) {
-	case *linksocks.Connector:
-		l.wish(*m)
-	case *linksocks.Log:
-		l.hub.log.Debug("a peer says", "peer", l.peer, "level", m.Level, "text", m.Text[:min(len(m.Text), 1024)])
-	}
-}
-
 // serve runs a link whose peer has been told that it is welcome, to its end.
-func (h *Hub) serve(conn *ws.Conn, t *token, instance uuid.UUID, peer string) {
-	l := &link{hub: h, token: t, instance: instance, peer: peer, since: time.Now()}
-	l.session = linksocks.New(conn, l.config())
+func (h *Hub) serve(conn *ws.Conn, d *dialect, t *token, instance uuid.UUID, peer string) {
+	l := &link{hub: h, token: t, instance: instance, peer: peer, since: time.Now(), lanes: d.lanes}
+	l.session = d.session(conn, l.config())
 	if !h.attach(l) {
 		conn.Close()
 		return
 	}
-	log := h.log.With("peer", peer, "kind", string(t.Kind))
+	log := h.log.With("peer", peer, "kind", string(t.Kind), "dialect", d.name)
 	log.Info("link up")
 	err := l.session.Run(t.ctx)
 	h.detach(l)
 	level := slog.LevelInfo
-	if err != nil && !pipe.IsEnd(err) {
+	if err != nil && !ordinary(err) {
 		level = slog.LevelWarn
 	}
 	log.Log(h.ctx, level, "link down", "after", time.Since(l.since).Round(time.Millisecond).String(), "reason", err)
 	if t.Kind == Reverse {
 		h.ownerLeft(t, instance)
 	}
+}
+
+// ordinary reports whether a link ended as links do.
+func ordinary(err error) bool {
+	closed, ok := errors.AsType[*ws.CloseError](err)
+	return pipe.IsEnd(err) || errors.Is(err, ws.ErrAbrupt) ||
+		ok && (closed.Code == ws.CodeNormal || closed.Code == ws.CodeGoingAway || closed.Code == ws.CodeNoStatus)
 }
 
 // attach makes a link known. It reports false when its token is gone.
@@ -119,9 +123,7 @@ func (t *token) linksChangedLocked() {
 // tell tells a link how many there are on the other side. It waits for nothing,
 // and so may be called under the hub's mu: only then are counts told in the
 // order in which they were true.
-func (l *link) tell(partners int) {
-	_ = l.session.Send(linksocks.Partners{Count: partners}) // it can always be encoded
-}
+func (l *link) tell(partners int) { l.session.TellPartners(partners) }
 
 // tellPartnersLocked tells those who care that a link of t came or went.
 func (t *token) tellPartnersLocked() {
@@ -138,7 +140,7 @@ func (t *token) tellPartnersLocked() {
 			n := 0
 			for _, c := range t.reverse.connectors {
 				if c.serves(l) {
-					n += len(c.links)
+					n += peers(c.links)
 				}
 			}
 			l.tell(n)
@@ -148,10 +150,24 @@ func (t *token) tellPartnersLocked() {
 
 // reachableLocked is how many providers a connector token reaches.
 func (t *token) reachableLocked() (n int) {
+	var reached []*link
 	for _, l := range t.reverse.links {
 		if t.serves(l) {
+			reached = append(reached, l)
+		}
+	}
+	return peers(reached)
+}
+
+// peers counts who is at the other end of links: the lanes of one session are
+// one peer.
+func peers(links []*link) (n int) {
+	sessions := make(map[uuid.UUID]bool)
+	for _, l := range links {
+		if !l.lanes || !sessions[l.instance] {
 			n++
 		}
+		sessions[l.instance] = l.lanes
 	}
 	return n
 }

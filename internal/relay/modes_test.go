@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/linksocks"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/redact"
@@ -106,7 +107,7 @@ func TestWhyADialFailedIsToldInEveryMode(t *testing.T) {
 	port := f.reverse("some-reverse-token").Port
 	f.connector("some-connector-token", "some-reverse-token")
 	var why error
-	f.providerOf("some-reverse-token", uuid.New(), linksocks.Config{
+	f.providerOf("some-reverse-token", uuid.New(), wire.Config{
 		Dial: func(_ context.Context, _, address string) (pipe.Conn, error) { return nil, why },
 	})
 	connector := f.user("some-connector-token", Connector)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/linksocks"
 	"github.com/adit-tunnel/adit/internal/link/ws"
 	"github.com/adit-tunnel/adit/internal/pipe"
@@ -150,7 +151,7 @@ type member struct {
 	over chan struct{} // closed when Run has returned
 }
 
-func (f *fixture) join(token string, kind Kind, instance uuid.UUID, cfg linksocks.Config) *member {
+func (f *fixture) join(token string, kind Kind, instance uuid.UUID, cfg wire.Config) *member {
 	f.t.Helper()
 	m := &member{Session: linksocks.New(welcomed(f.t, f.connect(query(token, kind, instance))), cfg), over: make(chan struct{})}
 	go func() {
@@ -170,10 +171,10 @@ func (m *member) leave() {
 // returns.
 func (f *fixture) provider(token string) *member {
 	f.t.Helper()
-	return f.providerOf(token, uuid.New(), linksocks.Config{Dial: new(site.Here).Dial, UDP: new(site.Here)})
+	return f.providerOf(token, uuid.New(), wire.Config{Dial: new(site.Here).Dial, UDP: new(site.Here)})
 }
 
-func (f *fixture) providerOf(token string, instance uuid.UUID, cfg linksocks.Config) *member {
+func (f *fixture) providerOf(token string, instance uuid.UUID, cfg wire.Config) *member {
 	f.t.Helper()
 	n := f.links(token)
 	m := f.join(token, Reverse, instance, cfg)
@@ -184,7 +185,7 @@ func (f *fixture) providerOf(token string, instance uuid.UUID, cfg linksocks.Con
 // user joins with a forward or connector token.
 func (f *fixture) user(token string, kind Kind) *member {
 	f.t.Helper()
-	return f.join(token, kind, uuid.New(), linksocks.Config{})
+	return f.join(token, kind, uuid.New(), wire.Config{})
 }
 
 // dial opens a stream that must be opened.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/linksocks"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/site"
@@ -21,8 +22,8 @@ import (
 )
 
 // counting is a provider that dials nothing and counts what it is asked for.
-func counting(n *atomic.Int64) linksocks.Config {
-	return linksocks.Config{Dial: func(context.Context, string, string) (pipe.Conn, error) {
+func counting(n *atomic.Int64) wire.Config {
+	return wire.Config{Dial: func(context.Context, string, string) (pipe.Conn, error) {
 		n.Add(1)
 		return nil, &site.DialError{Reason: site.Refused, Err: errors.New("counted")}
 	}}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/adit-tunnel/adit/internal/link/linksocks"
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/site"
 )
@@ -26,7 +26,7 @@ func (h *Hub) dialThrough(ctx context.Context, t *token, address string, wait ti
 		return nil, err
 	}
 	var c pipe.Conn
-	err := h.through(ctx, t, wait, address, func(ctx context.Context, s *linksocks.Session) (err error) {
+	err := h.through(ctx, t, wait, address, func(ctx context.Context, s wire.Session) (err error) {
 		if early {
 			c, err = s.DialEarly(ctx, "tcp", address)
 		} else {
@@ -42,7 +42,7 @@ func (h *Hub) dialThrough(ctx context.Context, t *token, address string, wait ti
 
 func (h *Hub) associateThrough(ctx context.Context, t *token, wait time.Duration) (site.Association, error) {
 	var a site.Association
-	err := h.through(ctx, t, wait, "udp", func(ctx context.Context, s *linksocks.Session) (err error) {
+	err := h.through(ctx, t, wait, "udp", func(ctx context.Context, s wire.Session) (err error) {
 		a, err = s.Associate(ctx)
 		return err
 	})
@@ -83,7 +83,7 @@ func (t *token) allows(address string) error {
 // through does something on a provider's link. A link that is lost meanwhile is
 // no answer: then it is done on another.
 func (h *Hub) through(ctx context.Context, t *token, wait time.Duration, address string,
-	do func(ctx context.Context, s *linksocks.Session) error) error {
+	do func(ctx context.Context, s wire.Session) error) error {
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
@@ -95,7 +95,7 @@ func (h *Hub) through(ctx context.Context, t *token, wait time.Duration, address
 		reaching, cancel := context.WithTimeout(ctx, reachTimeout)
 		err := do(reaching, l.session)
 		cancel()
-		if !errors.Is(err, linksocks.ErrLinkLost) {
+		if !errors.Is(err, wire.ErrLost) {
 			return err
 		}
 		h.detach(l) // it is about to do so itself
@@ -136,7 +136,7 @@ func (t *token) providers() *token {
 func (t *token) serves(l *link) bool { return t.Instance == uuid.Nil || t.Instance == l.instance }
 
 // providerLocked gives each provider its turn, those that may be dead after all
-// others.
+// others. Of one provider's links it is the one that carries the least.
 func (t *token) providerLocked() *link {
 	p := t.providers()
 	n := len(p.links)
@@ -148,10 +148,27 @@ func (t *token) providerLocked() *link {
 		case !t.serves(l):
 		case l.session.Silence() < doubtAfter:
 			p.turn = at + 1
-			return l
+			return p.leastLocked(l)
 		case doubtful == nil:
 			doubtful = l
 		}
 	}
 	return doubtful
+}
+
+// leastLocked gives, of the lanes of l's session, the one that carries the least.
+func (t *token) leastLocked(l *link) *link {
+	if !l.lanes {
+		return l
+	}
+	least, load := l, l.session.Streams()
+	for _, other := range t.links {
+		if other.instance != l.instance || !other.lanes || other.session.Silence() >= doubtAfter {
+			continue
+		}
+		if n := other.session.Streams(); n < load {
+			least, load = other, n
+		}
+	}
+	return least
 }

@@ -45,12 +45,18 @@ type token struct {
 	changed    chan struct{} // closed when links change
 }
 
-func (h *Hub) newToken(r Record) (*token, error) {
-	p, err := h.opts.Policy.Narrow(r.Allow, r.Deny)
+// newToken makes a token; reverse is, of a connector, whose providers it
+// reaches: what that one may not reach it may not either.
+func (h *Hub) newToken(r Record, reverse *token) (*token, error) {
+	base := h.opts.Policy
+	if reverse != nil {
+		base = reverse.policy
+	}
+	p, err := base.Narrow(r.Allow, r.Deny)
 	if err != nil {
 		return nil, &TokenError{Invalid, "invalid rule: " + err.Error()}
 	}
-	t := &token{Record: r, hash: linksocks.HashToken(r.Token).Reveal(), policy: p, changed: make(chan struct{})}
+	t := &token{Record: r, hash: linksocks.HashToken(r.Token).Reveal(), policy: p, reverse: reverse, changed: make(chan struct{})}
 	if r.Kind == Forward {
 		t.place = h.opts.Deliver(p)
 	}
@@ -60,7 +66,7 @@ func (h *Hub) newToken(r Record) (*token, error) {
 
 // restore takes up the tokens that were kept, reverse tokens before their
 // connectors.
-func (h *Hub) restore(kept []Record) error {
+func (h *Hub) restore(kept []Record) {
 	kept = slices.Clone(kept)
 	slices.SortStableFunc(kept, func(a, b Record) int {
 		if late := cmp.Compare(btoi(a.Kind == Connector), btoi(b.Kind == Connector)); late != 0 {
@@ -70,15 +76,14 @@ func (h *Hub) restore(kept []Record) error {
 	})
 	byID := make(map[string]*token)
 	for _, r := range kept {
-		t, err := h.newToken(r)
-		if err != nil {
-			return err
+		reverse := byID[r.ReverseID]
+		if r.Kind == Connector && reverse == nil {
+			continue // its reverse token could not be read: then nobody is reached by it
 		}
-		if r.Kind == Connector {
-			if t.reverse = byID[r.ReverseID]; t.reverse == nil {
-				t.cancel()
-				continue // its reverse token could not be read: then nobody is reached by it
-			}
+		t, err := h.newToken(r, reverse)
+		if err != nil {
+			h.log.Error("a kept token cannot be served: its rules cannot be read", "id", r.ID, "error", err)
+			continue
 		}
 		byID[r.ID] = t
 		if h.createdAt.Before(r.CreatedAt) {
@@ -90,7 +95,6 @@ func (h *Hub) restore(kept []Record) error {
 		}
 		h.insert(t)
 	}
-	return nil
 }
 
 func btoi(b bool) int {
@@ -142,11 +146,11 @@ func (h *Hub) add(ctx context.Context, spec TokenSpec, given bool) (Added, error
 	if reverse != nil {
 		r.ReverseID = reverse.ID
 	}
-	t, err := h.newToken(r)
+	t, err := h.newToken(r, reverse)
 	if err != nil {
 		return Added{}, err
 	}
-	t.reverse, t.given = reverse, given || reverse != nil && reverse.given
+	t.given = given || reverse != nil && reverse.given
 	if spec.Kind == Reverse && (spec.Port != 0 || !spec.ManageConnectors) {
 		if err := h.bind(ctx, t, spec.Port); err != nil {
 			t.cancel()
@@ -352,7 +356,7 @@ func (h *Hub) Status() []TokenStatus {
 	slices.SortFunc(tokens, byCreation)
 	list := make([]TokenStatus, 0, len(tokens))
 	for _, t := range tokens {
-		s := TokenStatus{Token: t.Token, Kind: t.Kind, Clients: len(t.links), Port: t.Port}
+		s := TokenStatus{Token: t.Token, Kind: t.Kind, Clients: peers(t.links), Port: t.Port}
 		slices.SortFunc(t.connectors, byCreation)
 		for _, c := range t.connectors {
 			s.Connectors = append(s.Connectors, c.Token)

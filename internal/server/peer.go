@@ -36,6 +36,7 @@ func RunPeer(ctx context.Context, cfg config.Peer, stdout, stderr io.Writer) err
 	log := telemetry.NewLogger(stderr, cfg.LogFormat == config.FormatJSON, cfg.LogLevel)
 	o := peer.Options{
 		Role: roles[cfg.Role], Token: cfg.Token, ConnectorToken: cfg.ConnectorToken, Threads: cfg.Threads,
+		Linksocks:   cfg.Dialect == config.DialectLinksocks,
 		NoReconnect: cfg.NoReconnect, RetryAuth: cfg.RetryAuth, FastOpen: cfg.FastOpen, NoWait: cfg.SOCKSNoWait,
 		SOCKS:   socks5.Server{Username: cfg.SOCKSUsername, Password: cfg.SOCKSPassword},
 		UDPIdle: cfg.UDPIdle, Logger: log,

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/adit-tunnel/adit/internal/config"
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/handshake"
 	"github.com/adit-tunnel/adit/internal/link/linksocks"
 	"github.com/adit-tunnel/adit/internal/link/ws"
@@ -84,7 +85,7 @@ func joinAs(t testing.TB, r *relayServer, token string, kind relay.Kind) (*links
 		"token": {linksocks.HashToken(redact.New(token)).Reveal()}, "reverse": {reverse}, "instance": {uuid.NewString()},
 	}.Encode())
 	must(t, err)
-	conn, _, err := new(handshake.Dialer).Dial(t.Context(), u, ws.Config{WriteTimeout: linksocks.WriteTimeout})
+	conn, _, err := new(handshake.Dialer).Dial(t.Context(), u, ws.Config{WriteTimeout: wire.WriteTimeout})
 	must(t, err)
 	answer, err := linksocks.ReadAuthResponse(conn)
 	must(t, err)
@@ -93,7 +94,7 @@ func joinAs(t testing.TB, r *relayServer, token string, kind relay.Kind) (*links
 		return nil, answer.Cause
 	}
 	here := relay.Here(mustPolicy(t))
-	s := linksocks.New(conn, linksocks.Config{Dial: here.Dial, UDP: here.UDP})
+	s := linksocks.New(conn, wire.Config{Dial: here.Dial, UDP: here.UDP})
 	over := make(chan struct{})
 	go func() {
 		defer close(over)

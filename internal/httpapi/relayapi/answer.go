@@ -30,13 +30,9 @@ var problems = map[relay.TokenProblem]int{
 	relay.Conflict: http.StatusConflict,
 }
 
-// codeUnavailable is the relay's word for what it cannot do now and may be able
-// to do later: it drains, or its tokens are not loaded yet.
-const codeUnavailable api.Code = "unavailable"
-
 // codes is what the errors for people that the relay may answer are in HTTP.
 var codes = map[api.Code]int{
-	codeUnavailable:     http.StatusServiceUnavailable,
+	api.CodeUnavailable: http.StatusServiceUnavailable,
 	api.CodeStorageFull: http.StatusInsufficientStorage,
 }
 

@@ -29,7 +29,8 @@ type Wire struct {
 	Bye func()
 	// Forget is called once, when it is.
 	Forget func()
-	Count  func(event string)
+	// Count is told of what becomes of datagrams, as one of a few fixed words.
+	Count func(event string)
 }
 
 // Association is one UDP association over a link. On the end that opened it, it
@@ -63,6 +64,9 @@ func NewAssociation(wire Wire, served bool) *Association {
 
 func (a *Association) moved() { a.movedAt.Store(time.Now().UnixNano()) }
 
+// Served reports whether the peer opened the association.
+func (a *Association) Served() bool { return a.served }
+
 // IdleFor is how long nothing has moved.
 func (a *Association) IdleFor(now time.Time) time.Duration {
 	return time.Duration(now.UnixNano() - a.movedAt.Load())
@@ -71,13 +75,20 @@ func (a *Association) IdleFor(now time.Time) time.Duration {
 // Opened waits for the peer's word. The error is a *site.DialError, but for
 // net.ErrClosed: the link ended, or the peer gave it up.
 func (a *Association) Opened(ctx context.Context) error {
+	var err error
 	select {
 	case err := <-a.answered:
 		return err
 	case <-a.ended:
-		return net.ErrClosed
+		err = net.ErrClosed
 	case <-ctx.Done():
-		return &site.DialError{Reason: site.ReasonOf(ctx.Err()), Address: "udp", Err: ctx.Err()}
+		err = &site.DialError{Reason: site.ReasonOf(ctx.Err()), Address: "udp", Err: ctx.Err()}
+	}
+	select {
+	case err := <-a.answered: // a word that was given counts, whatever followed it
+		return err
+	default:
+		return err
 	}
 }
 
@@ -101,7 +112,7 @@ func (a *Association) Send(p []byte, host string, port uint16) error {
 }
 
 func (a *Association) send(p []byte, host string, port uint16) {
-	if !a.wire.Send(p, host, port) {
+	if len(p) > MaxDatagram || !a.wire.Send(p, host, port) {
 		a.wire.Count("udp_lost")
 		return
 	}
@@ -111,6 +122,10 @@ func (a *Association) send(p []byte, host string, port uint16) {
 // Arrived takes a datagram that the peer sent. It runs on the link's reading
 // goroutine.
 func (a *Association) Arrived(p []byte, host string, port uint16) {
+	if len(p) > MaxDatagram { // no network gave it that
+		a.wire.Count("udp_malformed")
+		return
+	}
 	a.moved()
 	if a.served {
 		target := a.target.Load()
@@ -137,6 +152,9 @@ func (a *Association) Arrived(p []byte, host string, port uint16) {
 
 // Await implements site.Association.
 func (a *Association) Await() error {
+	if len(a.first) > 0 {
+		return nil
+	}
 	select {
 	case d := <-a.came:
 		a.first <- d
@@ -163,26 +181,25 @@ func (a *Association) Receive(p []byte) (int, netip.AddrPort, error) {
 
 // Close implements site.Association.
 func (a *Association) Close() error {
-	select {
-	case <-a.ended:
-	default:
-		a.wire.Bye()
-	}
-	a.End()
+	a.end(a.wire.Bye)
 	return nil
 }
 
 // End ends the association; the peer is not told.
-func (a *Association) End() {
+func (a *Association) End() { a.end(func() {}) }
+
+func (a *Association) end(tell func()) {
 	a.once.Do(func() {
 		close(a.ended)
+		tell()
 		a.wire.Forget()
 	})
 }
 
 // Serve opens the association for the peer, answers, and exchanges datagrams
-// until it ends or ctx does. The peer may give it up meanwhile. answer must
-// send by the same way as Wire.Send, so that it is there first.
+// until it ends or ctx does. A peer that gives it up meanwhile is not told that
+// it was opened. answer must send by the same way as Wire.Send, so that it is
+// there first.
 func (a *Association) Serve(ctx context.Context, open site.Associator, timeout time.Duration, answer func(error)) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -205,6 +222,12 @@ func (a *Association) Serve(ctx context.Context, open site.Associator, timeout t
 		return
 	}
 	a.target.Store(&target)
+	select {
+	case <-a.ended:
+		target.Close()
+		return
+	default:
+	}
 	answer(nil)
 	running.Go(func() {
 		<-a.ended

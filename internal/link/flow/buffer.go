@@ -1,9 +1,12 @@
-// Package flow is what the streams of every dialect have in common: the pooled
-// memory that payload waits in, a stream's inbox, and the box of control messages
-// that leave when the link takes them.
+// Package flow is what the channels of every dialect have in common: the pooled
+// memory that payload waits in, a stream's inbox, associations, and the box of
+// control messages that leave when the link takes them. It knows no dialect.
 package flow
 
 import "sync"
+
+// MaxBuffer is how many bytes a Buffer has room for at most.
+const MaxBuffer = 128 << 10
 
 // The sizes of the buffers that payload waits in. What is short is copied
 // together, so that a peer cannot make us hold much more than it sent.
@@ -11,7 +14,7 @@ const (
 	smallBuffer  = 4 << 10
 	mediumBuffer = 16 << 10
 	middleBuffer = 64 << 10
-	largeBuffer  = 128 << 10
+	largeBuffer  = MaxBuffer
 	// joinBelow is the longest payload that is copied behind the one before it.
 	joinBelow = 16 << 10
 )
@@ -29,7 +32,7 @@ var (
 	largeBuffers  = sync.Pool{New: func() any { return &Buffer{memory: make([]byte, largeBuffer)} }}
 )
 
-// Take gives a buffer for n bytes, or for the first largeBuffer of them.
+// Take gives a buffer for n bytes, or for the first MaxBuffer of them.
 func Take(n int) *Buffer {
 	pool := &largeBuffers
 	switch {

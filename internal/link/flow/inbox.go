@@ -50,8 +50,9 @@ const (
 	Full           // there is no room yet
 )
 
-// Offer gives a buffer to the inbox, unless so much waits already that room
-// says no.
+// Offer gives a buffer to the inbox, unless room, which is told how many bytes
+// wait already, says no. When it says yes the buffer is taken, so that room may
+// charge for it what Taken gives back.
 func (in *Inbox) Offer(b *Buffer, room func(waiting int) bool) int {
 	in.mu.Lock()
 	if in.err != nil || in.closed || in.eof {
@@ -158,10 +159,18 @@ func (in *Inbox) SetReadDeadline(t time.Time) error {
 		in.timer = nil
 	}
 	if !t.IsZero() {
-		in.timer = time.AfterFunc(time.Until(t), in.readable.Broadcast)
+		in.timer = time.AfterFunc(time.Until(t), in.wakeReader)
 	}
 	in.readable.Broadcast()
 	return nil
+}
+
+// wakeReader holds the lock, or a reader that has just looked at the time and
+// is about to wait would miss it.
+func (in *Inbox) wakeReader() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.readable.Broadcast()
 }
 
 // OnBreak implements pipe.Breaker.

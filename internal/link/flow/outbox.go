@@ -13,8 +13,9 @@ type Outbox struct {
 	mu        sync.Mutex // guards below
 	more      sync.Cond
 	waiting   [][]byte
-	control   int // bytes in waiting
-	datagrams int // bytes in waiting
+	control   int  // bytes in waiting
+	datagrams int  // bytes in waiting
+	lost      bool // a control message found no room
 	stopped   bool
 }
 
@@ -29,8 +30,12 @@ func (o *Outbox) Init(write func(batch [][]byte) error, maxControl, maxDatagrams
 func (o *Outbox) Send(msg []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.stopped || o.control > o.maxControl {
-		return // the link is about to end for it
+	if o.stopped {
+		return
+	}
+	if o.control > o.maxControl {
+		o.lost = true // the link is about to end for it
+		return
 	}
 	o.control += len(msg)
 	o.waiting = append(o.waiting, msg)
@@ -50,12 +55,12 @@ func (o *Outbox) SendDatagram(msg []byte) bool {
 	return true
 }
 
-// Overfull reports whether control messages were lost: the peer does not read,
-// and its link must end.
+// Overfull reports whether too many control messages wait, or found no room
+// once: the peer does not read, or did not, and its link must end.
 func (o *Outbox) Overfull() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.control > o.maxControl
+	return o.lost || o.control > o.maxControl
 }
 
 // Stop ends Run.

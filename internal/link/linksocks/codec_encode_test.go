@@ -3,7 +3,6 @@ package linksocks
 import (
 	"bytes"
 	"math/rand/v2"
-	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -15,16 +14,11 @@ import (
 	"github.com/adit-tunnel/adit/internal/redact"
 )
 
-// An appender is a message that can be sent.
-type appender interface {
-	Message
-	Append(dst []byte) ([]byte, error)
-}
-
+// An message is a message that can be sent.
 func TestAppendWritesTheSpecifiedBytes(t *testing.T) {
 	t.Parallel()
 	for _, v := range vectors {
-		m, ok := v.want.(appender)
+		m, ok := v.want.(message)
 		if v.foreign || !ok {
 			continue
 		}
@@ -38,7 +32,7 @@ func TestAppendWritesTheSpecifiedBytes(t *testing.T) {
 func TestForeignSpellingsAreWrittenOurWay(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		m    appender
+		m    message
 		want []string
 	}{
 		{AuthResponse{}, []string{"01 02 00 00"}},
@@ -62,7 +56,7 @@ func TestWhatDoesNotFitIsNotSent(t *testing.T) {
 	long, host := redact.New(strings.Repeat("t", 256)), strings.Repeat("h", 256)
 	fits, hostFits := redact.New(strings.Repeat("t", 255)), host[:255]
 	tests := []struct {
-		m     appender
+		m     message
 		fault error // nil: it fits
 	}{
 		{Auth{Token: long}, ErrTooLong},
@@ -131,7 +125,7 @@ func TestLongCausesAreCutBetweenCharacters(t *testing.T) {
 		{strings.Repeat("\x80", 300), 255}, // not UTF-8
 	}
 	for _, tt := range tests {
-		for _, m := range []appender{
+		for _, m := range []message{
 			AuthResponse{Cause: tt.text}, ConnectResponse{Cause: tt.text}, ConnectorResponse{Cause: tt.text}, Disconnect{Cause: tt.text},
 		} {
 			msg, err := m.Append(nil)
@@ -199,7 +193,7 @@ func randomData(r *rand.Rand) *Data {
 }
 
 // randomMessage makes a message of any type, with nothing set that is not sent.
-func randomMessage(r *rand.Rand) appender {
+func randomMessage(r *rand.Rand) message {
 	ok := r.IntN(2) == 0
 	cause, token := "", redact.New(randomText(r, 255))
 	if !ok {
@@ -263,44 +257,6 @@ func equal(a, b Message) bool {
 	same := func(a, b Endpoint) bool { return bytes.Equal(a.Host, b.Host) && a.Port == b.Port }
 	return x.Proto == y.Proto && x.Channel == y.Channel && bytes.Equal(x.Payload, y.Payload) &&
 		same(x.Source, y.Source) && same(x.Target, y.Target)
-}
-
-func TestEndpointsAreWrittenAsPeersWriteThem(t *testing.T) {
-	t.Parallel()
-	tests := []struct{ at, want string }{
-		{"192.0.2.7:53", "192.0.2.7"},
-		{"[::ffff:192.0.2.7]:53", "192.0.2.7"},
-		{"[2001:DB8::1]:53", "2001:db8::1"},
-		{"[fe80::1%eth0]:53", "fe80::1"},
-		{"[1111:2222:3333:4444:5555:6666:7777:8888]:53", "1111:2222:3333:4444:5555:6666:7777:8888"},
-	}
-	for _, tt := range tests {
-		at := netip.MustParseAddrPort(tt.at)
-		buf := make([]byte, 40)
-		e := EndpointAt(buf, at)
-		if string(e.Host) != tt.want || e.Port != 53 {
-			t.Errorf("%s is written %s and %d", tt.at, e.Host, e.Port)
-		}
-		if &e.Host[0] != &buf[0] {
-			t.Errorf("%s did not fit into 40 bytes", tt.at)
-		}
-		back, ok := e.AddrPort()
-		if want := netip.AddrPortFrom(at.Addr().Unmap().WithZone(""), 53); !ok || back != want {
-			t.Errorf("%s is read back as %v, %v", tt.at, back, ok)
-		}
-	}
-}
-
-func TestOnlyAddressesAreReadAsAddresses(t *testing.T) {
-	t.Parallel()
-	for _, host := range []string{"", "dns.lan", "127.1", "010.0.0.1", "[::1]", "fe80::1%eth0", "1.2.3.4:5", "1.2.3.4\x00"} {
-		if got, ok := (Endpoint{Host: []byte(host), Port: 1}).AddrPort(); ok {
-			t.Errorf("%q is read as %v", host, got)
-		}
-	}
-	if got, ok := (Endpoint{Host: []byte("::ffff:1.2.3.4"), Port: 1}).AddrPort(); !ok || got.String() != "1.2.3.4:1" {
-		t.Errorf("a mapped address is read as %v, %v", got, ok)
-	}
 }
 
 func TestAConnectNamesItsTarget(t *testing.T) {

@@ -62,7 +62,7 @@ func checkPayload(t *testing.T, m *Data, msg []byte) {
 // checkRewritten writes what was read and reads it again.
 func checkRewritten(t *testing.T, m Message) {
 	t.Helper()
-	a, ok := m.(appender)
+	a, ok := m.(message)
 	if !ok {
 		if m.Type().String() != "unknown" {
 			t.Errorf("%+v cannot be written", m)

@@ -10,11 +10,15 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/adit-tunnel/adit/internal/link/flow"
 	"github.com/adit-tunnel/adit/internal/site"
 )
 
 // maxPlain is the longest message of those that carry no payload.
 const maxPlain = 2 + 4 + maxJSON
+
+// keepBuffer is how long a message may be whose memory is kept for the next.
+const keepBuffer = 4 << 10
 
 // inbound is the reading half of a session. All but room is for the goroutine
 // that reads.
@@ -94,32 +98,32 @@ func (in *inbound) payload(id uuid.UUID, n int) error {
 		in.s.cfg.Count("data_unknown_channel")
 	}
 	for n > 0 {
-		b := takeBuffer(n)
-		if _, err := in.fill(b.bytes()); err != nil {
-			b.give()
+		b := flow.Take(n)
+		if _, err := in.fill(b.Bytes()); err != nil {
+			b.Give()
 			if err == io.EOF {
 				return &MessageError{Type: TypeData, Err: ErrShort}
 			}
 			return err
 		}
-		n -= b.end
+		n -= b.Len()
 		in.deliver(st, b)
 	}
 	return nil
 }
 
 // deliver queues payload for a stream, and waits while there is no room for it.
-func (in *inbound) deliver(st *Stream, b *buffer) {
+func (in *inbound) deliver(st *Stream, b *flow.Buffer) {
 	if st == nil {
-		b.give()
+		b.Give()
 		return
 	}
 	for {
 		switch st.offer(b, &in.room) {
-		case offerTaken:
+		case flow.Took:
 			return
-		case offerRefused:
-			b.give()
+		case flow.Refused:
+			b.Give()
 			return
 		}
 		in.await(st)
@@ -139,7 +143,7 @@ func (in *inbound) whole(ctx context.Context, head []byte, short bool) error {
 			return err
 		}
 	}
-	if cap(msg) <= smallBuffer {
+	if cap(msg) <= keepBuffer {
 		in.buf = msg
 	}
 	m, err := in.decoder.Decode(msg)
@@ -184,12 +188,16 @@ func (in *inbound) handle(ctx context.Context, m Message) {
 		if st := s.stream(m.Channel); st != nil {
 			st.disconnected(m.Cause)
 		} else if a := s.association(m.Channel); a != nil {
-			a.end()
+			a.End()
 		}
-	case *Connector, *ConnectorResponse, *Log, *Partners:
-		if s.cfg.Control != nil {
-			s.cfg.Control(m)
-		}
+	case *Connector:
+		s.fulfil(m)
+	case *ConnectorResponse:
+		s.managed(m)
+	case *Log:
+		s.cfg.Log(m.Level, m.Text)
+	case *Partners:
+		s.cfg.Partners(m.Count)
 	case *Auth, *AuthResponse:
 		s.cfg.Count("message_role")
 	}
@@ -199,27 +207,41 @@ func (in *inbound) handle(ctx context.Context, m Message) {
 func (in *inbound) data(m *Data) {
 	switch m.Proto {
 	case UDP:
-		if a := in.s.association(m.Channel); a != nil {
-			a.arrived(m)
-		} else {
-			in.s.cfg.Count("data_unknown_channel")
-		}
+		in.datagram(m)
 	case TCP:
 		st := in.s.stream(m.Channel)
 		if st == nil && len(m.Payload) > 0 {
 			in.s.cfg.Count("data_unknown_channel")
 		}
 		for rest := m.Payload; len(rest) > 0; {
-			b := takeBuffer(len(rest))
-			rest = rest[copy(b.bytes(), rest):]
+			b := flow.Take(len(rest))
+			rest = rest[copy(b.Bytes(), rest):]
 			in.deliver(st, b)
 		}
 	}
 }
 
+func (in *inbound) datagram(m *Data) {
+	a := in.s.association(m.Channel)
+	switch {
+	case a == nil:
+		in.s.cfg.Count("data_unknown_channel")
+	case a.Served():
+		a.Arrived(m.Payload, string(m.Target.Host), m.Target.Port)
+	default:
+		a.Arrived(m.Payload, string(m.Source.Host), m.Source.Port)
+	}
+}
+
+// connectResponse is the peer's word on what this end opened.
 func (in *inbound) connectResponse(m *ConnectResponse) {
-	if a := in.s.association(m.Channel); a != nil {
-		a.answer(m)
+	if a := in.s.association(m.Channel); a != nil && !a.Served() {
+		if m.OK {
+			a.Answer(nil)
+			return
+		}
+		a.Answer(refusal("udp", m.Cause))
+		a.End()
 		return
 	}
 	st := in.s.stream(m.Channel)
@@ -228,7 +250,7 @@ func (in *inbound) connectResponse(m *ConnectResponse) {
 	case m.OK:
 		st.answer(nil)
 	default:
-		st.answer(refusal(st.address, m.Cause))
+		st.refuse(refusal(st.address, m.Cause))
 	}
 }
 

@@ -14,7 +14,6 @@ package linksocks
 
 import (
 	"net"
-	"net/netip"
 	"strconv"
 
 	"github.com/google/uuid"
@@ -147,23 +146,6 @@ type Endpoint struct {
 	// decoded, and any bytes at all.
 	Host []byte
 	Port uint16
-}
-
-// EndpointAt is an address as peers write it: IPv4 dotted even where the socket
-// is one for both families, IPv6 without its zone, which means nothing
-// elsewhere. The text is written to buf, 40 bytes of which are enough.
-func EndpointAt(buf []byte, at netip.AddrPort) Endpoint {
-	return Endpoint{Host: at.Addr().Unmap().WithZone("").AppendTo(buf[:0]), Port: at.Port()}
-}
-
-// AddrPort is the endpoint if its host is an IP address, unmapped; a name, an
-// address with a zone and anything else give false.
-func (e Endpoint) AddrPort() (netip.AddrPort, bool) {
-	addr, err := netip.ParseAddr(string(e.Host))
-	if err != nil || addr.Zone() != "" {
-		return netip.AddrPort{}, false
-	}
-	return netip.AddrPortFrom(addr.Unmap(), e.Port), true
 }
 
 // ConnectResponse says whether a channel was opened.

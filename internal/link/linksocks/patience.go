@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/adit-tunnel/adit/internal/link"
 )
 
 // The dialect has no credit: the only way to slow a sender is not to read its
@@ -38,8 +40,16 @@ func (r *room) has(queued int) bool {
 	return queued < maxStreamQueue && r.held.Load() < maxLinkQueue
 }
 
-func (r *room) take(n int) { r.held.Add(int64(n)) }
+// take takes room for n bytes, if such a stream may be given more.
+func (r *room) take(queued, n int) bool {
+	if !r.has(queued) {
+		return false
+	}
+	r.held.Add(int64(n))
+	return true
+}
 
+// free gives room for n bytes back. Who waits looks again, also if n is 0.
 func (r *room) free(n int) {
 	r.held.Add(int64(-n))
 	if r.waiting.Load() {
@@ -102,11 +112,11 @@ func (in *inbound) await(st *Stream) {
 	limit := time.NewTimer(in.patience.left)
 	defer limit.Stop()
 	for {
-		queued, taken, over := st.held()
-		if over || in.room.has(queued) {
+		state := st.State()
+		if state.Over() || in.room.has(state.Waiting) {
 			return
 		}
-		if in.patience.renew(st, taken, in.s.alone()) {
+		if in.patience.renew(st, state.Taken, in.s.alone()) {
 			limit.Reset(in.patience.left)
 		}
 		select {
@@ -116,9 +126,9 @@ func (in *inbound) await(st *Stream) {
 			in.patience.pongAt = time.Now()
 			pong.Reset(pongInterval)
 		case <-in.s.closing:
-			st.fail(ErrLinkLost)
+			st.fail(link.ErrLost)
 		case <-limit.C:
-			in.giveUp(st, queued)
+			in.giveUp(st, state.Waiting)
 		}
 		in.patience.spend(time.Now())
 	}
@@ -149,16 +159,10 @@ func (s *Session) alone() bool { return s.Streams() == 1 }
 
 // fullest finds the stream for which most is held.
 func (s *Session) fullest(most *Stream) *Stream {
-	s.mu.Lock()
-	streams := make([]*Stream, 0, len(s.streams))
-	for _, st := range s.streams {
-		streams = append(streams, st)
-	}
-	s.mu.Unlock()
-	n, _, _ := most.held()
-	for _, st := range streams {
-		if queued, _, over := st.held(); !over && queued > n {
-			most, n = st, queued
+	n := most.State().Waiting
+	for _, st := range s.allStreams() {
+		if state := st.State(); !state.Over() && state.Waiting > n {
+			most, n = st, state.Waiting
 		}
 	}
 	return most

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/adit-tunnel/adit/internal/link"
+	"github.com/adit-tunnel/adit/internal/link/flow"
 )
 
 // block is how much a peer here puts into a message.
@@ -28,7 +31,7 @@ func count(r io.Reader) (int64, error) { return io.Copy(io.Discard, r) }
 
 func TestAStreamThatNobodyReadsIsEndedAloneAfterTenSeconds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		stalled, bad := opened(t, e, p)
 		flowing, good := opened(t, e, p)
 		const each = 12 << 20
@@ -50,10 +53,10 @@ func TestAStreamThatNobodyReadsIsEndedAloneAfterTenSeconds(t *testing.T) {
 			done <- got
 		}()
 		synctest.Wait()
-		if n, _, over := stalled.held(); over || n < maxStreamQueue || n >= maxStreamQueue+largeBuffer {
-			t.Errorf("%d bytes are held for it, over: %v", n, over)
+		if in := stalled.State(); in.Over() || in.Waiting < maxStreamQueue || in.Waiting >= maxStreamQueue+flow.MaxBuffer {
+			t.Errorf("it is %+v", in)
 		}
-		if n, _, _ := stalled.held(); e.inbound.room.held.Load() != int64(n) {
+		if n := stalled.State().Waiting; e.inbound.room.held.Load() != int64(n) {
 			t.Errorf("%d bytes are held in all, %d of them for it", e.inbound.room.held.Load(), n)
 		}
 		got := <-done
@@ -91,7 +94,7 @@ func TestAStreamThatNobodyReadsIsEndedAloneAfterTenSeconds(t *testing.T) {
 func TestTheUserOfAnEndedStreamSeesAnErrorOnBothSides(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		target, came := giving()
-		l := newLink(t, Config{}, Config{Dial: target})
+		l := newLink(t, link.Config{}, link.Config{Dial: target})
 		st := dial(t, l.near)
 		dial(t, l.near) // so that it is not alone
 		c := <-came
@@ -110,7 +113,7 @@ func TestTheUserOfAnEndedStreamSeesAnErrorOnBothSides(t *testing.T) {
 // Ten stalled streams do not hold up the others ten times as long.
 func TestPatienceIsOfTheLinkAndNotOfTheStream(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		var channels []uuid.UUID
 		for range 5 {
 			_, channel := opened(t, e, p)
@@ -175,7 +178,7 @@ func TestALinksOnlyStreamIsWaitedForAsLongAsItsReaderTakesAnything(t *testing.T)
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				e, p := byHand(t, true, Config{})
+				e, p := byHand(t, true, link.Config{})
 				st, channel := opened(t, e, p)
 				size := int64(maxStreamQueue + 40*pace.n)
 				p.inBackground(func() {
@@ -202,7 +205,7 @@ func TestALinksOnlyStreamIsWaitedForAsLongAsItsReaderTakesAnything(t *testing.T)
 // With others on the link, what its reader takes does not buy it more time.
 func TestASlowReaderBesideOthersIsWaitedForTenSecondsInAll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, channel := opened(t, e, p)
 		_, _ = opened(t, e, p)
 		p.inBackground(func() { p.flood(channel, 16<<20) })
@@ -218,7 +221,7 @@ func TestASlowReaderBesideOthersIsWaitedForTenSecondsInAll(t *testing.T) {
 
 func TestALinksOnlyStreamIsEndedWhenItsReaderTakesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, channel := opened(t, e, p)
 		d := took(func() {
 			p.flood(channel, maxStreamQueue+4*block)
@@ -243,7 +246,7 @@ func TestAServedStreamsTargetMustTakeItsShare(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				dial, came := giving()
-				_, p := byHand(t, false, Config{Dial: dial})
+				_, p := byHand(t, false, link.Config{Dial: dial})
 				channel := p.open()
 				c := <-came
 				const size = 16 << 20
@@ -264,7 +267,7 @@ func TestAServedStreamsTargetMustTakeItsShare(t *testing.T) {
 // behind its data.
 func TestPongsGoOutWhileAnOnlyStreamIsReadSlowly(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, channel := opened(t, e, p)
 		p.inBackground(func() {
 			p.flood(channel, maxStreamQueue+20*(1<<20))
@@ -293,7 +296,7 @@ func TestPongsGoOutWhileAnOnlyStreamIsReadSlowly(t *testing.T) {
 // Readers that are all a little slow: none holds 4 MiB, but together it is too much.
 func TestTheFullestStreamIsEndedWhenTheLinkHoldsTooMuch(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		const streams = 22
 		const each = maxLinkQueue/streams + 1<<20/streams
 		var all []*Stream
@@ -315,7 +318,7 @@ func TestTheFullestStreamIsEndedWhenTheLinkHoldsTooMuch(t *testing.T) {
 				}
 			})
 			synctest.Wait()
-			if n := e.inbound.room.held.Load(); n < maxLinkQueue || n >= maxLinkQueue+largeBuffer {
+			if n := e.inbound.room.held.Load(); n < maxLinkQueue || n >= maxLinkQueue+flow.MaxBuffer {
 				t.Errorf("%d bytes are held", n)
 			}
 			if m := hear[*Disconnect](p); m.Channel != channels[fullest] || m.Cause != "receiver too slow" {
@@ -338,23 +341,5 @@ func TestTheFullestStreamIsEndedWhenTheLinkHoldsTooMuch(t *testing.T) {
 			})
 		}
 		work.Wait()
-	})
-}
-
-func TestAFloodOfSingleBytesIsHeldInLittleMore(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
-		st, channel := opened(t, e, p)
-		const n = 10000
-		for range n {
-			p.data(channel, []byte{1})
-		}
-		synctest.Wait()
-		st.mu.Lock()
-		bytes, memory := st.queue.bytes, st.queue.memory()
-		st.mu.Unlock()
-		if bytes != n || memory > 2*n {
-			t.Errorf("%d bytes are held in %d", bytes, memory)
-		}
 	})
 }

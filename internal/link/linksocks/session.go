@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/adit-tunnel/adit/internal/link"
+	"github.com/adit-tunnel/adit/internal/link/flow"
 	"github.com/adit-tunnel/adit/internal/link/ws"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/site"
@@ -27,120 +29,69 @@ import (
 //  4. A channel belongs to the link that it was opened on: no other can name it.
 //  5. A link that ends, ends its streams at once, but for those whose peer had
 //     said all: what it said is still delivered.
-
-// WriteTimeout is how long a peer may take nothing of what it is sent, before
-// its link is given up. It must be more than the patience that a peer like this
-// one has with a stuck stream, in which it does not read.
-const WriteTimeout = 30 * time.Second
+//
+// The patience that a peer like this one has with a stuck stream, in which it
+// does not read, must be less than link.WriteTimeout.
 
 const (
-	// pingInterval is how often every peer is asked for a sign of life.
-	pingInterval = 10 * time.Second
-	// checkInterval is how often is looked at what may have ended.
-	checkInterval = 2 * time.Second
-	// deadAfter is how long a link that is read may bring nothing.
-	deadAfter = 30 * time.Second
-	// dialTimeout bounds the dial of a target for the peer.
-	dialTimeout = 10 * time.Second
-	// answerTimeout is how long the peer may take to answer a Connect that is
-	// not waited for.
-	answerTimeout = 15 * time.Second
-	// maxChannels is how many channels one link may have open.
-	maxChannels = 16384
-	// defaultUDPIdle is how long an association lives without a datagram.
-	defaultUDPIdle = 2 * time.Minute
+	// maxControl is how many bytes of control messages may wait. A peer that
+	// lets more come together does not read.
+	maxControl = 1 << 20
+	// maxDatagrams is how many bytes of datagrams may wait; what comes then is
+	// lost, as datagrams may be.
+	maxDatagrams = 512 << 10
 )
 
-// Why a link or a stream ends, beside what the network says.
-var (
-	// ErrDead ends a link whose peer gave no sign of life.
-	ErrDead = errors.New("the peer gave no sign of life")
-	// ErrStuck ends a link whose peer does not take what it is sent.
-	ErrStuck = errors.New("the peer takes no messages")
-	// ErrLinkLost ends the streams of a link that ended.
-	ErrLinkLost = errors.New("the link was lost")
-	// ErrTooSlow ends a stream whose reader held up the others for too long.
-	ErrTooSlow = errors.New("receiver too slow")
-	// ErrAborted ends a stream that the peer gave up.
-	ErrAborted = errors.New("the peer gave the stream up")
-)
+// ErrTooSlow ends a stream whose reader held up the others for too long.
+var ErrTooSlow = errors.New("receiver too slow")
 
-// Config is what a Session is told about its peer and its surroundings.
-type Config struct {
-	// Dial connects to what the peer asks for. nil refuses everything: a
-	// provider has nothing to ask for.
-	Dial func(ctx context.Context, network, address string) (pipe.Conn, error)
-	// DialTimeout bounds Dial. 0 means 10 seconds.
-	DialTimeout time.Duration
-	// UDP exchanges datagrams for the peer. nil refuses.
-	UDP site.Associator
-	// UDPIdle ends an association that brought no datagram for so long. 0 means
-	// two minutes.
-	UDPIdle time.Duration
-	// Control is told of each Connector, ConnectorResponse, Log and Partners. It
-	// runs on the reading goroutine and must not block; the message is valid
-	// until it returns. It may be nil.
-	Control func(Message)
-	// Count is told of what an operator wants to see counted, as one of a few
-	// fixed words. It may be nil.
-	Count func(event string)
-	// Meter counts the bytes of streams that the peer opened. It may be nil.
-	Meter *pipe.Meter
-}
-
-// A Session is one authenticated link, on either end. It carries streams and
-// associations that this end opens (Dial, DialEarly, Associate) and serves
-// those that the peer opens.
+// A Session is one link in this dialect. It is a link.Session.
 type Session struct {
 	conn    *ws.Conn
-	cfg     Config
-	out     outbox
+	cfg     link.Config
+	out     flow.Outbox
 	inbound inbound
-	closing chan struct{}
 	once    sync.Once
+	closing chan struct{} // closed when Close is called
+	closed  chan struct{} // closed when the connection is
 	done    chan struct{}
 	group   sync.WaitGroup // of what is served for the peer
 
 	mu           sync.Mutex // guards below
 	streams      map[uuid.UUID]*Stream
-	associations map[uuid.UUID]*association
+	associations map[uuid.UUID]*flow.Association
+	wishes       map[uuid.UUID]chan ConnectorResponse
 	ended        bool
 	draining     bool
 	served       int // channels that the peer opened
 }
 
+var _ link.Session = (*Session)(nil)
+
 // New makes a session of a connection on which both ends know each other
-// already. Run must follow.
-func New(conn *ws.Conn, cfg Config) *Session {
-	if cfg.Count == nil {
-		cfg.Count = func(string) {}
-	}
-	if cfg.DialTimeout == 0 {
-		cfg.DialTimeout = dialTimeout
-	}
-	if cfg.UDPIdle == 0 {
-		cfg.UDPIdle = defaultUDPIdle
-	}
+// already. Run must follow. The dialect has no word for going away: cfg.GoAway
+// is never told.
+func New(conn *ws.Conn, cfg link.Config) *Session {
+	cfg.Complete()
 	s := &Session{
-		conn: conn, cfg: cfg, closing: make(chan struct{}), done: make(chan struct{}),
-		streams: make(map[uuid.UUID]*Stream), associations: make(map[uuid.UUID]*association),
+		conn: conn, cfg: cfg, closing: make(chan struct{}), closed: make(chan struct{}), done: make(chan struct{}),
+		streams: make(map[uuid.UUID]*Stream), associations: make(map[uuid.UUID]*flow.Association),
+		wishes: make(map[uuid.UUID]chan ConnectorResponse),
 	}
 	s.inbound.init(s)
-	s.out.init(conn)
+	s.out.Init(s.sendBatch, maxControl, maxDatagrams)
 	conn.SetMaxMessage(MaxMessage)
 	return s
 }
 
-// Run serves the link until it ends or ctx does, and returns why. When it
-// returns, nothing of the session runs on and every stream has ended, but for
-// those that this end opened and whose peer had said all: they deliver it.
+// Run implements link.Session.
 func (s *Session) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, s.Close)
 	defer stop()
 	var own sync.WaitGroup
-	own.Go(func() { s.out.run() })
+	own.Go(s.out.Run)
 	var dead atomic.Pointer[error]
 	own.Go(func() {
 		if err := s.keep(); err != nil {
@@ -160,46 +111,63 @@ func (s *Session) Run(ctx context.Context) error {
 	return err
 }
 
-// Close ends the link; Run returns.
+// Close implements link.Session. Of several calls each returns when the
+// connection is closed: with a close frame under way that takes a second.
 func (s *Session) Close() {
-	s.once.Do(func() { close(s.closing) })
+	first := false
+	s.once.Do(func() { first = true })
+	if !first {
+		<-s.closed
+		return
+	}
+	close(s.closing)
 	s.conn.Close()
+	close(s.closed)
 }
 
-// Shut begins an orderly end: the peer is sent a close frame with a code, and
-// the link ends within a second.
-func (s *Session) Shut(code ws.Code, reason string) { s.conn.SendClose(code, reason) }
+// Shut implements link.Session: the peer is sent a close frame.
+func (s *Session) Shut() { s.conn.SendClose(ws.CodeGoingAway, "") }
 
-// Done is closed when the link has ended.
+// Done implements link.Session.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Silence is how long the link has been read in vain. The peer is pinged every
-// 10 seconds, so that more than that is a bad sign.
+// Silence implements link.Session.
 func (s *Session) Silence() time.Duration { return s.conn.Silence() }
 
-// Streams is how many streams and associations are open.
+// Streams implements link.Session.
 func (s *Session) Streams() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.streams) + len(s.associations)
 }
 
-// Drain refuses what the peer opens from now on. What is open goes on.
+// Drain implements link.Session: what the peer opens from now on is refused.
 func (s *Session) Drain() {
 	s.mu.Lock()
 	s.draining = true
 	s.mu.Unlock()
 }
 
-// Send sends a message that belongs to no channel, without waiting.
-func (s *Session) Send(m interface {
+// A message is one that can be sent.
+type message interface {
+	Message
 	Append(dst []byte) ([]byte, error)
-}) error {
-	b, err := m.Append(nil)
-	if err != nil {
-		return err
+}
+
+// send queues a control message, without waiting. One that cannot be encoded is
+// lost: there is none, as long as hosts and tokens are measured before.
+func (s *Session) send(m message) {
+	if b, err := m.Append(nil); err == nil {
+		s.out.Send(b)
 	}
-	s.out.send(b)
+}
+
+func (s *Session) sendBatch(batch [][]byte) error {
+	for _, msg := range batch {
+		if err := s.conn.WriteOwned(ws.Binary, msg); err != nil {
+			return err // the reader finds out
+		}
+	}
 	return nil
 }
 
@@ -211,18 +179,18 @@ func (s *Session) end() {
 	s.streams, s.associations = nil, nil
 	s.mu.Unlock()
 	close(s.done)
-	s.out.stop()
+	s.out.Stop()
 	for _, st := range streams {
 		st.linkLost()
 	}
 	for _, a := range associations {
-		a.end()
+		a.End()
 	}
 }
 
 // keep asks for signs of life and ends what has none, until the link ends.
 func (s *Session) keep() error {
-	tick := time.NewTicker(checkInterval)
+	tick := time.NewTicker(link.CheckInterval)
 	defer tick.Stop()
 	pinged := time.Now()
 	for {
@@ -232,17 +200,17 @@ func (s *Session) keep() error {
 		case <-tick.C:
 		}
 		now := time.Now()
-		if s.conn.Silence() >= deadAfter {
-			return ErrDead
+		if s.conn.Silence() >= link.DeadAfter {
+			return link.ErrDead
 		}
-		if now.Sub(pinged) >= pingInterval {
+		if now.Sub(pinged) >= link.PingInterval {
 			pinged = now
 			if err := s.conn.Ping(nil); err != nil && !errors.Is(err, ws.ErrCloseSent) {
 				return err
 			}
 		}
-		if s.out.overfull() {
-			return ErrStuck
+		if s.out.Overfull() {
+			return link.ErrStuck
 		}
 		s.endIdle(now)
 	}
@@ -250,19 +218,15 @@ func (s *Session) keep() error {
 
 // endIdle ends half-closed streams and associations on which nothing moves.
 func (s *Session) endIdle(now time.Time) {
+	var idle []*flow.Association
 	s.mu.Lock()
-	var streams []*Stream
-	for _, st := range s.streams {
-		streams = append(streams, st)
-	}
-	var idle []*association
 	for _, a := range s.associations {
-		if a.idleSince(now) >= s.cfg.UDPIdle {
+		if a.IdleFor(now) >= s.cfg.UDPIdle {
 			idle = append(idle, a)
 		}
 	}
 	s.mu.Unlock()
-	for _, st := range streams {
+	for _, st := range s.allStreams() {
 		st.endIfForgotten(now)
 	}
 	for _, a := range idle {
@@ -271,47 +235,47 @@ func (s *Session) endIdle(now time.Time) {
 	}
 }
 
-// Dial opens a stream to address, as the peer sees it, and waits for the peer's
-// word. The error is a *site.DialError; that of a link which ended wraps
-// ErrLinkLost.
-func (s *Session) Dial(ctx context.Context, network, address string) (pipe.Conn, error) {
+// Dial implements link.Session.
+func (s *Session) Dial(ctx context.Context, _, address string) (pipe.Conn, error) {
 	st, err := s.open(address, false)
 	if err != nil {
 		return nil, err
 	}
-	if err := st.opened(ctx); err != nil {
+	if err := st.Opened(ctx); err != nil {
 		st.Close()
 		return nil, err
 	}
 	return st, nil
 }
 
-// DialEarly is Dial that does not wait: data may be written at once. A target
-// that cannot be reached ends the stream with the error of Dial.
-func (s *Session) DialEarly(ctx context.Context, network, address string) (pipe.Conn, error) {
-	return s.open(address, true)
+// DialEarly implements link.Session. A target that cannot be reached ends the
+// stream with the error of Dial.
+func (s *Session) DialEarly(_ context.Context, _, address string) (pipe.Conn, error) {
+	st, err := s.open(address, true)
+	if err != nil {
+		return nil, err
+	}
+	return st, nil
 }
 
 func (s *Session) open(address string, early bool) (*Stream, error) {
-	host, port, err := splitAddress(address)
-	if err != nil {
-		return nil, &site.DialError{Reason: site.Other, Address: address, Err: err}
-	}
 	st := newStream(s, uuid.New(), address)
 	st.early = early
 	var scratch [1 + 1 + 1 + 16 + 1 + maxText + 2]byte
-	msg, err := Connect{Proto: TCP, Channel: st.id, Host: host, Port: port}.Append(scratch[:0])
-	if err == nil && !s.add(st) {
-		err = ErrLinkLost
-	}
+	host, port, err := splitAddress(address)
+	msg := scratch[:0]
 	if err == nil {
-		if err = s.conn.WriteMessage(ws.Binary, msg); err != nil {
-			s.forget(st)
-			err = fmt.Errorf("%w: %w", ErrLinkLost, err)
-		}
+		msg, err = Connect{Proto: TCP, Channel: st.id, Host: host, Port: port}.Append(msg)
 	}
 	if err != nil {
-		return nil, &site.DialError{Reason: site.NetworkUnreachable, Address: address, Err: err}
+		return nil, &site.DialError{Reason: site.Other, Address: address, Err: err}
+	}
+	if !s.add(st) {
+		return nil, &site.DialError{Reason: site.NetworkUnreachable, Address: address, Err: link.ErrLost}
+	}
+	if err := s.conn.WriteMessage(ws.Binary, msg); err != nil {
+		s.forget(st)
+		return nil, &site.DialError{Reason: site.NetworkUnreachable, Address: address, Err: fmt.Errorf("%w: %w", link.ErrLost, err)}
 	}
 	return st, nil
 }
@@ -348,4 +312,14 @@ func (s *Session) stream(id uuid.UUID) *Stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.streams[id]
+}
+
+func (s *Session) allStreams() []*Stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*Stream, 0, len(s.streams))
+	for _, st := range s.streams {
+		all = append(all, st)
+	}
+	return all
 }

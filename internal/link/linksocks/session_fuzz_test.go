@@ -10,7 +10,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/ws"
+	"github.com/adit-tunnel/adit/internal/redact"
 )
 
 // Where these stand in what is fuzzed, there will be the ids of a stream and of
@@ -61,7 +63,7 @@ func FuzzSession(f *testing.F) {
 
 func fuzzSession(t *testing.T, messages []byte, client bool) {
 	begun := time.Now()
-	e, p := byHand(t, client, Config{Dial: serving(echo), UDP: &udpSite{}, Control: func(Message) {}})
+	e, p := byHand(t, client, link.Config{Dial: serving(echo), UDP: &udpSite{}, Manage: func(_ link.Wish, answer func(redact.Secret, string)) { answer(redact.Secret{}, "no") }})
 	c, err := e.DialEarly(t.Context(), "tcp", "target:80")
 	must(t, err)
 	go func() { _, _ = e.Associate(t.Context()) }()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/ws"
 )
 
@@ -46,7 +47,7 @@ var malformed = map[string]struct {
 func TestAMalformedMessageEndsTheLinkAndIsCounted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		for name, bad := range malformed {
-			e, p := byHand(t, false, Config{Dial: serving(echo)})
+			e, p := byHand(t, false, link.Config{Dial: serving(echo)})
 			channel := p.open()
 			st, _ := opened(t, e, p)
 			msg := bytes.ReplaceAll(wire(t, bad.wire...), id[:], channel[:])
@@ -59,7 +60,7 @@ func TestAMalformedMessageEndsTheLinkAndIsCounted(t *testing.T) {
 			if n := e.counts.of("message_" + bad.reason); n != 1 {
 				t.Errorf("%s: counted %d times", name, n)
 			}
-			wantFailure(t, st, ErrLinkLost)
+			wantFailure(t, st, link.ErrLost)
 		}
 	})
 }
@@ -94,7 +95,6 @@ func harmless(t *testing.T) map[string][]byte {
 		"another minor version":              {0x0f, byte(TypePartners), 0, 0, 0, 2, '{', '}'},
 		"an answer to what the peer opened":  encoded(t, ConnectResponse{Channel: id, Cause: "no"}),
 		"a yes to what the peer opened":      encoded(t, ConnectResponse{OK: true, Channel: id}),
-		"a connector":                        encoded(t, Connector{Op: OpRemove}),
 		"a log of nearly 64 KiB":             encoded(t, Log{Text: string(bytes.Repeat([]byte{'x'}, 65000))}),
 		"partners below zero":                encoded(t, Partners{Count: -1}),
 		"direct status with nothing in it":   {Version, byte(TypeDirectStatus)},
@@ -106,7 +106,7 @@ func harmless(t *testing.T) map[string][]byte {
 func TestWhatIsNotForUsIsIgnored(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		for name, msg := range harmless(t) {
-			e, p := byHand(t, false, Config{Dial: serving(echo)})
+			e, p := byHand(t, false, link.Config{Dial: serving(echo)})
 			channel := p.open()
 			msg = bytes.ReplaceAll(msg, id[:], channel[:])
 			p.sayBytes(msg)
@@ -131,7 +131,7 @@ func TestWhatIsNotForUsIsIgnored(t *testing.T) {
 
 func TestWhatIsNotForUsIsCounted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, false, Config{})
+		e, p := byHand(t, false, link.Config{})
 		p.say(Auth{})
 		p.sayBytes([]byte{Version, 0x42})
 		p.data(uuid.New(), []byte("x"))
@@ -148,7 +148,7 @@ func TestWhatIsNotForUsIsCounted(t *testing.T) {
 
 func TestAMessageThatIsTooLongEndsTheLink(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, false, Config{})
+		e, p := byHand(t, false, link.Config{})
 		p.raw.Write([]byte{0x82, 0xff, 0, 0, 0, 0, 2, 0, 0, 1, 0, 0, 0, 0}) // 32 MiB and a byte
 		<-e.over
 		var bad *ws.ProtocolError
@@ -168,7 +168,7 @@ func TestAMessageThatMayNotBeLongIsNotReadWhole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			near, far := net.Pipe()
 			ended := make(chan error, 1)
-			s := New(ws.New(near, nil, ws.Config{}), Config{})
+			s := New(ws.New(near, nil, ws.Config{}), link.Config{})
 			go func() { ended <- s.Run(t.Context()) }()
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
@@ -210,14 +210,14 @@ func (c tlsCut) Read(p []byte) (int, error) {
 func TestACutLinkIsNotTakenForTheEndOfAMessage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		for name, cut := range map[string]struct {
-			m    appender
+			m    message
 			last int // bytes that do not arrive
 		}{
 			"a disconnect without the cause that makes it an error": {Disconnect{Channel: id, Cause: "aborted"}, 1 + len("aborted")},
 			"half of a payload": {Data{Proto: TCP, Channel: id, Payload: []byte("whole")}, 3},
 		} {
 			near, far := net.Pipe()
-			e := run(t, tlsCut{near}, true, Config{})
+			e := run(t, tlsCut{near}, true, link.Config{})
 			go io.Copy(io.Discard, far)
 			c, err := e.DialEarly(t.Context(), "tcp", "target:80")
 			must(t, err)
@@ -234,7 +234,7 @@ func TestACutLinkIsNotTakenForTheEndOfAMessage(t *testing.T) {
 			if errors.As(e.err, &bad) {
 				t.Errorf("%s: the link ended with %v", name, e.err)
 			}
-			if _, err := st.Read(make([]byte, 10)); !errors.Is(err, ErrLinkLost) {
+			if _, err := st.Read(make([]byte, 10)); !errors.Is(err, link.ErrLost) {
 				t.Errorf("%s: read: %v", name, err)
 			}
 		}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/ws"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/site"
@@ -17,7 +19,7 @@ import (
 
 // scene is a link with something of every kind on it.
 type scene struct {
-	*link
+	*pair
 	ended   chan error // how each of what waited ended
 	waiting int
 }
@@ -27,7 +29,7 @@ type scene struct {
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	sc := &scene{ended: make(chan error, 16)}
-	sc.link = newLink(t, Config{}, Config{
+	sc.pair = newLink(t, link.Config{}, link.Config{
 		UDP: &udpSite{}, UDPIdle: 24 * time.Hour, DialTimeout: 24 * time.Hour,
 		Dial: func(ctx context.Context, network, address string) (pipe.Conn, error) {
 			switch address {
@@ -48,7 +50,7 @@ func newScene(t *testing.T) *scene {
 	sc.wait(func() error { _, err := idle.Read(make([]byte, 1)); return err })
 	deaf, err := sc.near.Dial(t.Context(), "tcp", "deaf:80")
 	must(t, err)
-	sc.wait(func() error { _, err := deaf.Write(make([]byte, 2<<20)); return flow(deaf, err) })
+	sc.wait(func() error { _, err := deaf.Write(make([]byte, 2<<20)); return endOf(deaf, err) })
 	user, program := memnet.New().Pair()
 	joined := dial(t, sc.near)
 	sc.wait(func() error { return pipe.Join(user, joined, nil) })
@@ -56,7 +58,7 @@ func newScene(t *testing.T) *scene {
 	sc.wait(func() error {
 		_, err := sc.near.Dial(context.Background(), "tcp", "hangs:80")
 		var dial *site.DialError
-		if !errors.As(err, &dial) || !errors.Is(err, ErrLinkLost) {
+		if !errors.As(err, &dial) || !errors.Is(err, link.ErrLost) {
 			t.Errorf("the dial ended with %v", err)
 		}
 		return err
@@ -68,8 +70,8 @@ func newScene(t *testing.T) *scene {
 	return sc
 }
 
-// flow waits for the end of a stream that is written to.
-func flow(st pipe.Conn, err error) error {
+// endOf waits for the end of a stream that is written to.
+func endOf(st pipe.Conn, err error) error {
 	if err == nil {
 		_, err = st.Read(make([]byte, 1))
 	}
@@ -113,10 +115,10 @@ func (sc *scene) wantAllEnded(t *testing.T, limit time.Duration) {
 			t.Error("it is not said to be done")
 		}
 	}
-	if _, err := sc.near.Dial(t.Context(), "tcp", "target:80"); !errors.Is(err, ErrLinkLost) {
+	if _, err := sc.near.Dial(t.Context(), "tcp", "target:80"); !errors.Is(err, link.ErrLost) {
 		t.Errorf("a dial on a lost link: %v", err)
 	}
-	if _, err := sc.near.Associate(t.Context()); !errors.Is(err, ErrLinkLost) {
+	if _, err := sc.near.Associate(t.Context()); !errors.Is(err, link.ErrLost) {
 		t.Errorf("an association on a lost link: %v", err)
 	}
 }
@@ -124,7 +126,7 @@ func (sc *scene) wantAllEnded(t *testing.T, limit time.Duration) {
 func TestACutLinkEndsEverythingOnBothSidesAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		sc := newScene(t)
-		sc.link.net.Cut()
+		sc.pair.net.Cut()
 		sc.wantAllEnded(t, time.Second)
 		if !errors.Is(sc.near.err, syscall.ECONNRESET) || !errors.Is(sc.far.err, syscall.ECONNRESET) {
 			t.Errorf("the ends are %v and %v", sc.near.err, sc.far.err)
@@ -135,7 +137,7 @@ func TestACutLinkEndsEverythingOnBothSidesAtOnce(t *testing.T) {
 func TestClosingOneEndEndsEverythingOnBothSidesAtOnce(t *testing.T) {
 	for name, shut := range map[string]func(*end){
 		"Close": func(e *end) { e.Close() },
-		"Shut":  func(e *end) { e.Shut(ws.CodeServiceRestart, "until soon") },
+		"Shut":  func(e *end) { e.Shut() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -143,7 +145,7 @@ func TestClosingOneEndEndsEverythingOnBothSidesAtOnce(t *testing.T) {
 				shut(sc.far)
 				sc.wantAllEnded(t, time.Second)
 				var reason *ws.CloseError
-				if name == "Shut" && (!errors.As(sc.near.err, &reason) || reason.Code != ws.CodeServiceRestart || reason.Reason != "until soon") {
+				if name == "Shut" && (!errors.As(sc.near.err, &reason) || reason.Code != ws.CodeGoingAway) {
 					t.Errorf("the other end is told %v", sc.near.err)
 				}
 			})
@@ -160,14 +162,14 @@ func TestASilentPeerIsDeadAfterThirtySeconds(t *testing.T) {
 			t.Fatalf("an idle link ended: %v", sc.near.err)
 		default:
 		}
-		sc.link.net.BlackHole(true)
+		sc.pair.net.BlackHole(true)
 		begun := time.Now()
 		<-sc.near.over
-		if d := time.Since(begun); d < deadAfter-pingInterval || d > deadAfter+pingInterval {
+		if d := time.Since(begun); d < link.DeadAfter-link.PingInterval || d > link.DeadAfter+link.PingInterval {
 			t.Errorf("it was found dead after %v", d)
 		}
-		sc.wantAllEnded(t, pingInterval)
-		if !errors.Is(sc.near.err, ErrDead) || !errors.Is(sc.far.err, ErrDead) {
+		sc.wantAllEnded(t, link.PingInterval)
+		if !errors.Is(sc.near.err, link.ErrDead) || !errors.Is(sc.far.err, link.ErrDead) {
 			t.Errorf("the ends are %v and %v", sc.near.err, sc.far.err)
 		}
 	})
@@ -175,7 +177,7 @@ func TestASilentPeerIsDeadAfterThirtySeconds(t *testing.T) {
 
 func TestAnyFrameIsASignOfLife(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		p.raw.StopReading(true) // so it answers no pings
 		for range 10 {
 			time.Sleep(25 * time.Second)
@@ -197,7 +199,7 @@ func TestPingsGoOutEveryTenSeconds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := memnet.New()
 		near, far := n.Pair()
-		run(t, near, false, Config{})
+		run(t, near, false, link.Config{})
 		defer far.Close()
 		for range 5 {
 			var frame [2]byte
@@ -205,7 +207,7 @@ func TestPingsGoOutEveryTenSeconds(t *testing.T) {
 				_, err := far.Read(frame[:])
 				must(t, err)
 			})
-			if frame != [2]byte{0x89, 0} || d != pingInterval {
+			if frame != [2]byte{0x89, 0} || d != link.PingInterval {
 				t.Errorf("after %v came % x", d, frame)
 			}
 			_, err := far.Write(appendFrame(nil, 0x8a, nil, true))
@@ -216,7 +218,7 @@ func TestPingsGoOutEveryTenSeconds(t *testing.T) {
 
 func TestWhatAPeerSaidToItsEndIsDeliveredThoughTheLinkIsLost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, channel := opened(t, e, p)
 		half, other := opened(t, e, p)
 		words := noise(1, 1<<20)
@@ -235,7 +237,7 @@ func TestWhatAPeerSaidToItsEndIsDeliveredThoughTheLinkIsLost(t *testing.T) {
 			t.Errorf("CloseWrite: %v", err)
 		}
 		must(t, st.Close())
-		wantFailure(t, half, ErrLinkLost) // of this one there might have been more
+		wantFailure(t, half, link.ErrLost) // of this one there might have been more
 		if n := e.inbound.room.held.Load(); n != 0 {
 			t.Errorf("%d bytes are still held", n)
 		}
@@ -244,7 +246,7 @@ func TestWhatAPeerSaidToItsEndIsDeliveredThoughTheLinkIsLost(t *testing.T) {
 
 func TestALinkThatIsLostWhileItWaitsForASlowReaderEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, channel := opened(t, e, p)
 		p.inBackground(func() { p.flood(channel, maxStreamQueue+4*block) })
 		synctest.Wait()
@@ -255,7 +257,7 @@ func TestALinkThatIsLostWhileItWaitsForASlowReaderEnds(t *testing.T) {
 		}); d != 0 {
 			t.Errorf("it took %v", d)
 		}
-		wantFailure(t, st, ErrLinkLost)
+		wantFailure(t, st, link.ErrLost)
 	})
 }
 
@@ -264,7 +266,7 @@ func TestWhenRunReturnsTheConnectionIsClosed(t *testing.T) {
 		n := memnet.New()
 		near, far := n.Pair()
 		defer far.Close()
-		s := New(ws.New(near, nil, ws.Config{}), Config{})
+		s := New(ws.New(near, nil, ws.Config{}), link.Config{})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -275,7 +277,7 @@ func TestWhenRunReturnsTheConnectionIsClosed(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
-		s.Shut(ws.CodeGoingAway, "") // the peer does not answer
+		s.Shut() // the peer does not answer
 		cancel()
 		<-ended
 	})
@@ -287,9 +289,29 @@ func TestAContextThatHasEndedEndsRunAtOnce(t *testing.T) {
 		defer far.Close()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		s := New(ws.New(near, nil, ws.Config{}), Config{})
+		s := New(ws.New(near, nil, ws.Config{}), link.Config{})
 		if d := took(func() { _ = s.Run(ctx) }); d != 0 {
 			t.Errorf("it took %v", d)
 		}
+	})
+}
+
+// Its last words need a moment: whoever closes it waits for them.
+func TestEveryCloseReturnsWhenTheConnectionIsClosed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		near, far := memnet.New().Pair()
+		defer far.Close()
+		s := New(ws.New(near, nil, ws.Config{}), link.Config{})
+		s.Shut() // the peer does not answer
+		var work sync.WaitGroup
+		for range 3 {
+			work.Go(func() {
+				s.Close()
+				if _, err := near.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+					t.Errorf("Close has returned, and writing gives %v", err)
+				}
+			})
+		}
+		work.Wait()
 	})
 }

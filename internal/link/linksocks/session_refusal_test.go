@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/site"
 )
@@ -35,7 +36,7 @@ func connect(host string, port uint16) Connect {
 
 func TestAPeerThatMayNotOpenAnythingIsDenied(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, false, Config{})
+		e, p := byHand(t, false, link.Config{})
 		p.wantRefusal(connect("target", 80), "denied")
 		p.wantRefusal(Connect{Proto: UDP, Channel: uuid.New()}, "denied")
 		if n := e.counts.of("connect_refused"); n != 2 {
@@ -47,7 +48,7 @@ func TestAPeerThatMayNotOpenAnythingIsDenied(t *testing.T) {
 
 func TestWhatNamesNoTargetIsAnsweredWithAFailure(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, false, Config{UDP: &udpSite{err: errors.New("no socket")}, Dial: func(context.Context, string, string) (pipe.Conn, error) {
+		e, p := byHand(t, false, link.Config{UDP: &udpSite{err: errors.New("no socket")}, Dial: func(context.Context, string, string) (pipe.Conn, error) {
 			t.Error("it was dialled")
 			return nil, errors.ErrUnsupported
 		}})
@@ -67,7 +68,7 @@ func TestWhatNamesNoTargetIsAnsweredWithAFailure(t *testing.T) {
 
 func TestADrainingSessionOpensNothingAndKeepsWhatIsOpen(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, false, Config{Dial: serving(echo), UDP: &udpSite{}})
+		e, p := byHand(t, false, link.Config{Dial: serving(echo), UDP: &udpSite{}})
 		channel := p.open()
 		e.Drain()
 		p.wantRefusal(connect("target", 80), "failed")
@@ -83,9 +84,9 @@ func TestADrainingSessionOpensNothingAndKeepsWhatIsOpen(t *testing.T) {
 
 func TestALinkHasABoundedNumberOfChannels(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, false, Config{Dial: failing(errors.New("not reached"))})
+		e, p := byHand(t, false, link.Config{Dial: failing(errors.New("not reached"))})
 		e.mu.Lock()
-		e.served = maxChannels // 16384 true ones would take long
+		e.served = link.MaxChannels // 16384 true ones would take long
 		e.mu.Unlock()
 		p.wantRefusal(connect("target", 80), "failed")
 		e.mu.Lock()
@@ -95,7 +96,7 @@ func TestALinkHasABoundedNumberOfChannels(t *testing.T) {
 		synctest.Wait()
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if e.served != maxChannels-1 {
+		if e.served != link.MaxChannels-1 {
 			t.Errorf("%d are counted", e.served)
 		}
 		e.served = 0
@@ -104,7 +105,7 @@ func TestALinkHasABoundedNumberOfChannels(t *testing.T) {
 
 func TestAChannelThatIsOpenedTwiceGoesOn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, false, Config{Dial: serving(echo), UDP: &udpSite{}})
+		e, p := byHand(t, false, link.Config{Dial: serving(echo), UDP: &udpSite{}})
 		channel := p.open()
 		p.say(Connect{Proto: TCP, Channel: channel, Host: "other", Port: 80})
 		p.say(Connect{Proto: UDP, Channel: channel})
@@ -123,7 +124,7 @@ func TestAChannelThatIsOpenedTwiceGoesOn(t *testing.T) {
 
 func TestAPeerCannotTakeAChannelThatThisEndOpened(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{Dial: serving(echo)})
+		e, p := byHand(t, true, link.Config{Dial: serving(echo)})
 		st, channel := opened(t, e, p)
 		p.say(Connect{Proto: TCP, Channel: channel, Host: "other", Port: 80})
 		p.data(channel, []byte("mine"))
@@ -139,10 +140,10 @@ func TestTheReasonOfAFailedDialReachesItsOpener(t *testing.T) {
 			site.NameNotFound: "name", site.Denied: "denied", site.TimedOut: "timeout",
 		} {
 			cause := &site.DialError{Reason: reason, Address: "target:80", Err: errors.New("connection refused or timeout, who knows")}
-			_, p := byHand(t, false, Config{Dial: failing(cause)})
+			_, p := byHand(t, false, link.Config{Dial: failing(cause)})
 			p.wantRefusal(connect("target", 80), word)
 
-			l := newLink(t, Config{}, Config{Dial: failing(cause), UDP: &udpSite{err: cause}})
+			l := newLink(t, link.Config{}, link.Config{Dial: failing(cause), UDP: &udpSite{err: cause}})
 			for what, open := range map[string]func() error{
 				"Dial":      func() error { _, err := l.near.Dial(t.Context(), "tcp", "target:80"); return err },
 				"Associate": func() error { _, err := l.near.Associate(t.Context()); return err },
@@ -173,7 +174,7 @@ func TestTheReasonOfAFailedDialReachesItsOpener(t *testing.T) {
 
 func TestALinkSurvivesAFailedDialWithDataBehindIt(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, false, Config{Dial: func(context.Context, string, string) (pipe.Conn, error) {
+		e, p := byHand(t, false, link.Config{Dial: func(context.Context, string, string) (pipe.Conn, error) {
 			time.Sleep(time.Second)
 			return nil, errors.New("no")
 		}})
@@ -201,7 +202,7 @@ func hanging(ctx context.Context, _, _ string) (pipe.Conn, error) {
 
 func TestAPeerThatGivesUpEndsTheDial(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, false, Config{Dial: hanging})
+		e, p := byHand(t, false, link.Config{Dial: hanging})
 		m := connect("target", 80)
 		p.say(m)
 		synctest.Wait()
@@ -219,7 +220,7 @@ func TestAPeerThatGivesUpEndsTheDial(t *testing.T) {
 
 func TestADialThatIsGivenUpIsGivenUpThere(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := newLink(t, Config{}, Config{Dial: hanging})
+		l := newLink(t, link.Config{}, link.Config{Dial: hanging})
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		if d := took(func() {
@@ -237,12 +238,12 @@ func TestADialThatIsGivenUpIsGivenUpThere(t *testing.T) {
 
 func TestADialThatHangsTimesOutAfterTenSeconds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := newLink(t, Config{}, Config{Dial: hanging})
+		l := newLink(t, link.Config{}, link.Config{Dial: hanging})
 		if d := took(func() {
 			if _, err := l.near.Dial(t.Context(), "tcp", "target:80"); site.ReasonOf(err) != site.TimedOut {
 				t.Errorf("dial: %v", err)
 			}
-		}); d != dialTimeout {
+		}); d != link.DialTimeout {
 			t.Errorf("it took %v", d)
 		}
 	})
@@ -250,10 +251,10 @@ func TestADialThatHangsTimesOutAfterTenSeconds(t *testing.T) {
 
 func TestAnAddressThatIsNoneIsNotSent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		for _, address := range []string{"", "target", "target:no-such-service", "target:70000", "a:b:1", strings.Repeat("x", 256) + ":80"} {
 			var dial *site.DialError
-			if _, err := e.Dial(t.Context(), "tcp", address); !errors.As(err, &dial) || dial.Address != address {
+			if _, err := e.Dial(t.Context(), "tcp", address); !errors.As(err, &dial) || dial.Address != address || dial.Reason != site.Other {
 				t.Errorf("%.20q: %v", address, err)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/ws"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/testx/memnet"
@@ -72,13 +73,13 @@ type end struct {
 	err    error // of Run, when over
 }
 
-func run(t testing.TB, conn net.Conn, client bool, cfg Config) *end {
+func run(t testing.TB, conn net.Conn, client bool, cfg link.Config) *end {
 	t.Helper()
 	e := &end{over: make(chan struct{})}
 	if cfg.Count == nil {
 		cfg.Count = e.counts.add
 	}
-	e.Session = New(ws.New(conn, nil, ws.Config{Client: client, WriteTimeout: WriteTimeout}), cfg)
+	e.Session = New(ws.New(conn, nil, ws.Config{Client: client, WriteTimeout: link.WriteTimeout}), cfg)
 	go func() {
 		defer close(e.over)
 		e.err = e.Run(context.Background())
@@ -90,17 +91,17 @@ func run(t testing.TB, conn net.Conn, client bool, cfg Config) *end {
 	return e
 }
 
-// link is two sessions back to back.
-type link struct {
+// pair is two sessions back to back.
+type pair struct {
 	net       *memnet.Network
 	near, far *end // near is the client
 }
 
-func newLink(t testing.TB, near, far Config) *link {
+func newLink(t testing.TB, near, far link.Config) *pair {
 	t.Helper()
 	n := memnet.New()
 	a, b := n.Pair()
-	return &link{net: n, near: run(t, a, true, near), far: run(t, b, false, far)}
+	return &pair{net: n, near: run(t, a, true, near), far: run(t, b, false, far)}
 }
 
 // dial opens a stream.
@@ -153,7 +154,7 @@ type peer struct {
 
 // byHand gives a session and its peer. The peer hears all the time, unless
 // told to StopReading.
-func byHand(t testing.TB, client bool, cfg Config) (*end, *peer) {
+func byHand(t testing.TB, client bool, cfg link.Config) (*end, *peer) {
 	t.Helper()
 	n := memnet.New()
 	near, far := n.Pair()
@@ -224,7 +225,7 @@ func (p *peer) hearsNothing() {
 // inBackground says what the session may never read to its end.
 func (p *peer) inBackground(f func()) { p.work.Go(f) }
 
-func (p *peer) say(m appender) {
+func (p *peer) say(m message) {
 	p.t.Helper()
 	p.sayBytes(encoded(p.t, m))
 }
@@ -236,7 +237,7 @@ func (p *peer) sayBytes(msg []byte) {
 	}
 }
 
-func encoded(t testing.TB, m appender) []byte {
+func encoded(t testing.TB, m message) []byte {
 	t.Helper()
 	msg, err := m.Append(nil)
 	must(t, err)

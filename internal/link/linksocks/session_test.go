@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/testx/memnet"
 )
@@ -21,14 +22,14 @@ import (
 func TestTheReaderDoesNotWaitForThePeerToTakeAnything(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		told := make(chan int, 1)
-		e, p := byHand(t, false, Config{
+		e, p := byHand(t, false, link.Config{
 			Dial: serving(func(c *memnet.Conn) { // takes nothing, says a lot
 				_, _ = c.Write(make([]byte, 1<<20))
 				_, _ = io.Copy(io.Discard, c)
 				_ = c.Close()
 			}),
-			UDP:     &udpSite{},
-			Control: func(m Message) { told <- m.(*Partners).Count },
+			UDP:      &udpSite{},
+			Partners: func(n int) { told <- n },
 		})
 		mine, channel := opened(t, e, p)
 		p.raw.StopReading(true)
@@ -61,7 +62,7 @@ func TestTheAnswerGoesOutBeforeTheDataAndTheDataBeforeTheEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		words := noise(1, 3*block)
 		there := &udpSite{}
-		_, p := byHand(t, false, Config{UDP: there, Dial: func(ctx context.Context, network, address string) (pipe.Conn, error) {
+		_, p := byHand(t, false, link.Config{UDP: there, Dial: func(ctx context.Context, network, address string) (pipe.Conn, error) {
 			if address == "closed:80" {
 				return nil, errors.New("connection refused")
 			}
@@ -123,7 +124,7 @@ func TestTheAnswerGoesOutBeforeTheDataAndTheDataBeforeTheEnd(t *testing.T) {
 func TestTheAnswerGoesOutBeforeTheFirstDatagram(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		there := &udpSite{}
-		_, p := byHand(t, false, Config{UDP: chatty{there}})
+		_, p := byHand(t, false, link.Config{UDP: chatty{there}})
 		for range 50 {
 			p.say(Connect{Proto: UDP, Channel: uuid.New()})
 			if m := hear[*ConnectResponse](p); !m.OK {
@@ -139,8 +140,8 @@ func TestAChannelCannotBeNamedOnAnotherLink(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		target, came := giving()
 		there := &udpSite{}
-		e, p := byHand(t, false, Config{Dial: target, UDP: there})
-		_, q := byHand(t, false, Config{Dial: target, UDP: there})
+		e, p := byHand(t, false, link.Config{Dial: target, UDP: there})
+		_, q := byHand(t, false, link.Config{Dial: target, UDP: there})
 		channel := p.open()
 		c := <-came
 		mine, opener := opened(t, e, p)
@@ -180,7 +181,7 @@ func TestAChannelCannotBeNamedOnAnotherLink(t *testing.T) {
 func TestRunWaitsForWhatItServes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var left bool
-		e, p := byHand(t, false, Config{Dial: func(ctx context.Context, _, _ string) (pipe.Conn, error) {
+		e, p := byHand(t, false, link.Config{Dial: func(ctx context.Context, _, _ string) (pipe.Conn, error) {
 			<-ctx.Done()
 			time.Sleep(3 * time.Second) // a resolver that does not look at its context
 			left = true

@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/adit-tunnel/adit/internal/link"
+	"github.com/adit-tunnel/adit/internal/link/flow"
 	"github.com/adit-tunnel/adit/internal/site"
 )
 
@@ -95,7 +97,7 @@ func TestDatagramsGoBothWaysWholeAndWithTheirAddresses(t *testing.T) {
 		t.Run(opener, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				there := &udpSite{}
-				l := newLink(t, Config{UDP: there}, Config{UDP: there})
+				l := newLink(t, link.Config{UDP: there}, link.Config{UDP: there})
 				from, to := l.near, l.far
 				if opener == "server" {
 					from, to = to, from
@@ -150,7 +152,7 @@ func TestDatagramsGoBothWaysWholeAndWithTheirAddresses(t *testing.T) {
 func TestAStockPeerIsSentDatagramsAsItSendsThem(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		there := &udpSite{}
-		e, p := byHand(t, false, Config{UDP: there})
+		e, p := byHand(t, false, link.Config{UDP: there})
 		channel := uuid.New()
 		p.say(Connect{Proto: UDP, Channel: channel})
 		if m := hear[*ConnectResponse](p); !m.OK || m.Channel != channel {
@@ -200,7 +202,7 @@ func associated(t *testing.T, e *end, p *peer) (site.Association, uuid.UUID) {
 
 func TestADatagramFromNowhereIsDropped(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		a, channel := associated(t, e, p)
 		for _, host := range []string{"", "name.test", "fe80::1%eth0", "1.2.3"} {
 			p.say(Data{Proto: UDP, Channel: channel, Payload: []byte("bad"), Source: Endpoint{Host: []byte(host), Port: 1}})
@@ -218,12 +220,13 @@ func TestADatagramFromNowhereIsDropped(t *testing.T) {
 
 func TestDatagramsThatNobodyReceivesHoldNobodyUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		a, channel := associated(t, e, p)
 		st, stream := opened(t, e, p)
+		const queued = 64 // for their reader
 		d := Data{Proto: UDP, Channel: channel, Payload: make([]byte, 1000), Source: Endpoint{Host: []byte("192.0.2.1"), Port: 1}}
 		if d := took(func() {
-			for range arrivedQueue + 36 {
+			for range queued + 36 {
 				p.say(d)
 			}
 			p.data(stream, []byte("past them"))
@@ -234,7 +237,7 @@ func TestDatagramsThatNobodyReceivesHoldNobodyUp(t *testing.T) {
 		if n := e.counts.of("udp_lost"); n != 36 {
 			t.Errorf("%d are counted as lost", n)
 		}
-		for range arrivedQueue {
+		for range queued {
 			_, _, err := a.Receive(nil)
 			must(t, err)
 		}
@@ -245,10 +248,10 @@ func TestDatagramsThatNobodyReceivesHoldNobodyUp(t *testing.T) {
 func TestADatagramOfAnImpossibleLengthIsNotKept(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		there := &udpSite{}
-		e, p := byHand(t, true, Config{UDP: there})
+		e, p := byHand(t, true, link.Config{UDP: there})
 		a, channel := associated(t, e, p)
 		from := Endpoint{Host: []byte("192.0.2.1"), Port: 1}
-		p.say(Data{Proto: UDP, Channel: channel, Payload: make([]byte, maxDatagram+1), Source: from})
+		p.say(Data{Proto: UDP, Channel: channel, Payload: make([]byte, flow.MaxDatagram+1), Source: from})
 		p.say(Data{Proto: UDP, Channel: channel, Payload: []byte("fits"), Source: from})
 		buf := make([]byte, 10)
 		if n, _, err := a.Receive(buf); err != nil || string(buf[:n]) != "fits" {
@@ -262,7 +265,7 @@ func TestADatagramOfAnImpossibleLengthIsNotKept(t *testing.T) {
 
 func TestDatagramsToAPeerThatDoesNotReadAreLostAndDoNotWait(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		a, _ := associated(t, e, p)
 		p.raw.StopReading(true)
 		const n, size = 100, 20000
@@ -285,7 +288,7 @@ func TestDatagramsToAPeerThatDoesNotReadAreLostAndDoNotWait(t *testing.T) {
 func TestAnIdleAssociationIsEndedOnBothSides(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		there := &udpSite{}
-		l := newLink(t, Config{UDPIdle: time.Hour}, Config{UDP: there, UDPIdle: 30 * time.Second})
+		l := newLink(t, link.Config{UDPIdle: time.Hour}, link.Config{UDP: there, UDPIdle: 30 * time.Second})
 		a, err := l.near.Associate(t.Context())
 		must(t, err)
 		target := there.only(t)
@@ -306,7 +309,7 @@ func TestAnIdleAssociationIsEndedOnBothSides(t *testing.T) {
 				t.Errorf("Receive: %v", err)
 			}
 		})
-		if d < 30*time.Second || d > 30*time.Second+pingInterval {
+		if d < 30*time.Second || d > 30*time.Second+link.PingInterval {
 			t.Errorf("it took %v", d)
 		}
 		<-target.closed
@@ -320,7 +323,7 @@ func TestAnIdleAssociationIsEndedOnBothSides(t *testing.T) {
 
 func TestTheAddressesOfDatagramsAreCopied(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		a, channel := associated(t, e, p)
 		for i := range byte(5) {
 			p.say(Data{Proto: UDP, Channel: channel, Payload: bytes.Repeat([]byte{i}, 100), Source: Endpoint{Host: []byte("192.0.2.1"), Port: uint16(i)}})
@@ -338,7 +341,7 @@ func TestTheAddressesOfDatagramsAreCopied(t *testing.T) {
 
 func TestAwaitLeavesTheDatagramForReceive(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		a, channel := associated(t, e, p)
 		say := func(text string) {
 			p.say(Data{Proto: UDP, Channel: channel, Payload: []byte(text), Source: Endpoint{Host: []byte("192.0.2.1"), Port: 1}})

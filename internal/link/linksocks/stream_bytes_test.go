@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/ws"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/testx/memnet"
@@ -24,7 +25,7 @@ var sizes = []int{0, 1, 4095, 16384, 131072, 1<<20 + 3, 2 << 20}
 
 func TestEveryByteOfManyStreamsArrivesBothWays(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := newLink(t, Config{}, Config{Dial: serving(echo)})
+		l := newLink(t, link.Config{}, link.Config{Dial: serving(echo)})
 		var work sync.WaitGroup
 		defer work.Wait()
 		for i := range 3 * len(sizes) {
@@ -48,7 +49,7 @@ func TestEveryByteOfManyStreamsArrivesBothWays(t *testing.T) {
 
 func TestTheServerOfALinkOpensStreamsToo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := newLink(t, Config{Dial: serving(echo)}, Config{})
+		l := newLink(t, link.Config{Dial: serving(echo)}, link.Config{})
 		st := dial(t, l.far)
 		payload := noise(1, 100<<10)
 		_, err := st.Write(payload)
@@ -64,8 +65,8 @@ func TestEveryByteArrivesThroughSockets(t *testing.T) {
 	var d net.Dialer
 	var meter pipe.Meter
 	near, far := socketPair(t)
-	client := run(t, near, true, Config{})
-	run(t, far, false, Config{Meter: &meter, Dial: func(ctx context.Context, network, address string) (pipe.Conn, error) {
+	client := run(t, near, true, link.Config{})
+	run(t, far, false, link.Config{Meter: &meter, Dial: func(ctx context.Context, network, address string) (pipe.Conn, error) {
 		c, err := d.DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
@@ -129,7 +130,7 @@ func TestEveryByteOfAStockPeerArrives(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				dial, came := giving()
-				_, p := byHand(t, false, Config{Dial: dial})
+				_, p := byHand(t, false, link.Config{Dial: dial})
 				var all []byte
 				for i, n := range sizes {
 					all = append(all, noise(byte(i), n)...)
@@ -151,7 +152,7 @@ func TestEveryByteOfAStockPeerArrives(t *testing.T) {
 
 func TestEveryByteReachesAStockPeerInMessagesThatItReads(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, channel := opened(t, e, p)
 		payload := noise(1, 3<<20)
 		n, err := st.Write(payload)
@@ -178,7 +179,7 @@ func TestEveryByteReachesAStockPeerInMessagesThatItReads(t *testing.T) {
 
 func TestAnEmptyWriteSendsNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, _ := opened(t, e, p)
 		if n, err := st.Write(nil); n != 0 || err != nil {
 			t.Errorf("%d, %v", n, err)
@@ -190,7 +191,7 @@ func TestAnEmptyWriteSendsNothing(t *testing.T) {
 // A stock server answers a Connect in a goroutine of its own.
 func TestDataThatOvertakesTheAnswerIsASuccessAndInOrder(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		come := make(chan pipe.Conn, 1)
 		go func() {
 			c, err := e.Dial(t.Context(), "tcp", "target:25")
@@ -215,7 +216,7 @@ func TestDataThatOvertakesTheAnswerIsASuccessAndInOrder(t *testing.T) {
 
 func TestATargetThatSpeaksFirstIsHeardEveryTime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := newLink(t, Config{}, Config{Dial: serving(func(c *memnet.Conn) {
+		l := newLink(t, link.Config{}, link.Config{Dial: serving(func(c *memnet.Conn) {
 			_, _ = io.WriteString(c, "220 ready\r\n")
 			_ = c.Close()
 		})})
@@ -248,7 +249,7 @@ func wantNothingOpen(t testing.TB, e *end) {
 func TestDataMayFollowAConnectAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		release := make(chan struct{})
-		_, p := byHand(t, false, Config{Dial: func(ctx context.Context, network, address string) (pipe.Conn, error) {
+		_, p := byHand(t, false, link.Config{Dial: func(ctx context.Context, network, address string) (pipe.Conn, error) {
 			<-release
 			return serving(echo)(ctx, network, address)
 		}})
@@ -271,7 +272,7 @@ func TestDataMayFollowAConnectAtOnce(t *testing.T) {
 
 func TestDialEarlyWritesBeforeTheAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		c, err := e.DialEarly(t.Context(), "tcp", "[2001:db8::1]:443")
 		must(t, err)
 		_, err = c.Write([]byte("hello"))
@@ -292,7 +293,7 @@ func TestDialEarlyWritesBeforeTheAnswer(t *testing.T) {
 // Reading in pieces of any size gives the same bytes as taking chunks.
 func TestReadAndNextGiveTheSameStream(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, channel := opened(t, e, p)
 		all := noise(1, 600<<10)
 		go func() {
@@ -330,7 +331,7 @@ func TestReadAndNextGiveTheSameStream(t *testing.T) {
 
 func TestAStreamSaysWhereItLeads(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, _ := opened(t, e, p)
 		if got := fmt.Sprint(st.RemoteAddr().Network(), " ", st.RemoteAddr(), " ", st.LocalAddr()); got != "linksocks target:80 " {
 			t.Errorf("got %q", got)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/pipe"
 )
 
@@ -25,7 +26,7 @@ func took(f func()) time.Duration {
 func TestTheEndOfTheTargetArrivesAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		target, came := giving()
-		l := newLink(t, Config{}, Config{Dial: target})
+		l := newLink(t, link.Config{}, link.Config{Dial: target})
 		st := dial(t, l.near)
 		c := <-came
 		if d := took(func() {
@@ -45,7 +46,7 @@ func TestTheEndOfTheTargetArrivesAtOnce(t *testing.T) {
 func TestTheReplyArrivesAfterAHalfClose(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		target, came := giving()
-		l := newLink(t, Config{}, Config{Dial: target})
+		l := newLink(t, link.Config{}, link.Config{Dial: target})
 		st := dial(t, l.near)
 		c := <-came
 		_, err := st.Write([]byte("question"))
@@ -65,7 +66,7 @@ func TestAnOrdinaryDisconnectIsACleanEnd(t *testing.T) {
 	for _, cause := range []string{"", "EOF"} {
 		t.Run("cause "+cause, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				e, p := byHand(t, true, Config{})
+				e, p := byHand(t, true, link.Config{})
 				st, channel := opened(t, e, p)
 				p.data(channel, []byte("the last words"))
 				p.say(Disconnect{Channel: channel, Cause: cause})
@@ -100,15 +101,15 @@ func TestAnyOtherEndIsAnError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				e, p := byHand(t, true, Config{})
+				e, p := byHand(t, true, link.Config{})
 				st, channel := opened(t, e, p)
 				p.data(channel, []byte("half of a"))
 				for _, cause := range causes {
 					p.say(Disconnect{Channel: channel, Cause: cause})
 				}
 				synctest.Wait()
-				wantFailure(t, st, ErrAborted)
-				if _, err := st.Write([]byte("x")); !errors.Is(err, ErrAborted) {
+				wantFailure(t, st, link.ErrAborted)
+				if _, err := st.Write([]byte("x")); !errors.Is(err, link.ErrAborted) {
 					t.Errorf("Write: %v", err)
 				}
 				if err := st.CloseWrite(); !errors.Is(err, net.ErrClosed) {
@@ -123,7 +124,7 @@ func TestAnyOtherEndIsAnError(t *testing.T) {
 
 func TestASecondWordOnWhatHasEndedBothWaysIsNoNews(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, channel := opened(t, e, p)
 		must(t, st.CloseWrite())
 		p.data(channel, []byte("reply"))
@@ -137,14 +138,14 @@ func TestASecondWordOnWhatHasEndedBothWaysIsNoNews(t *testing.T) {
 func TestAResetOfTheTargetIsAnErrorForTheUser(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		target, came := giving()
-		l := newLink(t, Config{}, Config{Dial: target})
+		l := newLink(t, link.Config{}, link.Config{Dial: target})
 		st := dial(t, l.near)
 		c := <-came
 		_, err := c.Write([]byte("half"))
 		must(t, err)
 		wantRead(t, st, []byte("half"))
 		pipe.Reset(c)
-		if _, err := st.Read(make([]byte, 1)); !errors.Is(err, ErrAborted) {
+		if _, err := st.Read(make([]byte, 1)); !errors.Is(err, link.ErrAborted) {
 			t.Errorf("read: %v", err)
 		}
 	})
@@ -153,7 +154,7 @@ func TestAResetOfTheTargetIsAnErrorForTheUser(t *testing.T) {
 func TestAUserWhoGivesUpResetsTheTarget(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		target, came := giving()
-		l := newLink(t, Config{}, Config{Dial: target})
+		l := newLink(t, link.Config{}, link.Config{Dial: target})
 		st := dial(t, l.near)
 		c := <-came
 		_, err := st.Write([]byte("half"))
@@ -174,7 +175,7 @@ func TestAUserWhoGivesUpResetsTheTarget(t *testing.T) {
 // What nobody read is lost, so the peer must not take it for delivered.
 func TestClosingWithBytesUnreadIsNoCleanEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, channel := opened(t, e, p)
 		must(t, st.CloseWrite())
 		p.data(channel, []byte("unread"))
@@ -191,7 +192,7 @@ func TestClosingWithBytesUnreadIsNoCleanEnd(t *testing.T) {
 
 func TestAReplyThatDoesNotComeIsForgottenAfterAMinute(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, channel := opened(t, e, p)
 		must(t, st.CloseWrite())
 		hear[*Disconnect](p)
@@ -199,18 +200,20 @@ func TestAReplyThatDoesNotComeIsForgottenAfterAMinute(t *testing.T) {
 		p.data(channel, []byte("a sign")) // puts it off
 		wantRead(t, st, []byte("a sign"))
 		d := took(func() {
-			if _, err := st.Read(make([]byte, 1)); !errors.Is(err, ErrAborted) {
+			if _, err := st.Read(make([]byte, 1)); !errors.Is(err, link.ErrAborted) {
 				t.Errorf("read: %v", err)
 			}
 		})
-		if d < forgottenAfter || d > forgottenAfter+pingInterval {
+		if d < forgottenAfter || d > forgottenAfter+link.PingInterval {
 			t.Errorf("it took %v", d)
 		}
 		if m := hear[*Disconnect](p); m.Channel != channel || m.Cause == "EOF" {
 			t.Errorf("heard %+v", m)
 		}
-		if e.counts.of("half_close_lost") != 1 {
-			t.Error("not counted")
+		time.Sleep(forgottenAfter) // its user closes it late
+		p.hearsNothing()
+		if n := e.counts.of("half_close_lost"); n != 1 {
+			t.Errorf("counted %d times", n)
 		}
 	})
 }
@@ -219,7 +222,7 @@ func TestAReplyThatDoesNotComeIsForgottenAfterAMinute(t *testing.T) {
 func TestATargetThatIsSilentToAHalfClosedUserIsForgotten(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		dial, came := giving()
-		e, p := byHand(t, false, Config{Dial: dial})
+		e, p := byHand(t, false, link.Config{Dial: dial})
 		channel := p.open()
 		c := <-came
 		p.say(Disconnect{Channel: channel, Cause: "EOF"})
@@ -235,7 +238,7 @@ func TestATargetThatIsSilentToAHalfClosedUserIsForgotten(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 		})
-		if d < forgottenAfter || d > forgottenAfter+pingInterval {
+		if d < forgottenAfter || d > forgottenAfter+link.PingInterval {
 			t.Errorf("it took %v", d)
 		}
 		hear[*Data](p)
@@ -247,7 +250,7 @@ func TestATargetThatIsSilentToAHalfClosedUserIsForgotten(t *testing.T) {
 func TestATargetThatTalksToAHalfClosedUserHasTenMinutes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		dial, came := giving()
-		_, p := byHand(t, false, Config{Dial: dial})
+		_, p := byHand(t, false, link.Config{Dial: dial})
 		channel := p.open()
 		c := <-came
 		p.say(Disconnect{Channel: channel, Cause: "EOF"})
@@ -260,7 +263,7 @@ func TestATargetThatTalksToAHalfClosedUserHasTenMinutes(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 		})
-		if d < halfLife || d > halfLife+pingInterval+time.Second {
+		if d < halfLife || d > halfLife+link.PingInterval+time.Second {
 			t.Errorf("it took %v", d)
 		}
 	})
@@ -268,7 +271,7 @@ func TestATargetThatTalksToAHalfClosedUserHasTenMinutes(t *testing.T) {
 
 func TestAUserWhoReadsLateIsNotForgotten(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, channel := opened(t, e, p)
 		must(t, st.CloseWrite())
 		p.data(channel, []byte("reply"))
@@ -286,7 +289,7 @@ func TestAUserWhoReadsLateIsNotForgotten(t *testing.T) {
 func TestATargetThatTakesTheQuestionSlowlyHasTimeToAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		dial, came := giving()
-		_, p := byHand(t, false, Config{Dial: dial})
+		_, p := byHand(t, false, link.Config{Dial: dial})
 		channel := p.open()
 		c := <-came
 		const size = 3 << 20
@@ -307,7 +310,7 @@ func TestATargetThatTakesTheQuestionSlowlyHasTimeToAnswer(t *testing.T) {
 
 func TestAReadDeadlineEndsAReadAndNotTheStream(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, channel := opened(t, e, p)
 		d := took(func() {
 			must(t, st.SetDeadline(time.Now().Add(3*time.Second)))
@@ -336,7 +339,7 @@ func TestAReadDeadlineEndsAReadAndNotTheStream(t *testing.T) {
 
 func TestCloseWakesAReader(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, _ := opened(t, e, p)
 		go func() {
 			time.Sleep(time.Second)
@@ -356,7 +359,7 @@ func TestCloseWakesAReader(t *testing.T) {
 
 func TestNothingFollowsOurOwnEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		st, _ := opened(t, e, p)
 		must(t, st.CloseWrite())
 		if _, err := st.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
@@ -372,14 +375,14 @@ func TestNothingFollowsOurOwnEnd(t *testing.T) {
 
 func TestAPeersEndBeforeItsAnswerIsAFailedDial(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, Config{})
+		e, p := byHand(t, true, link.Config{})
 		failed := make(chan error, 1)
 		go func() {
 			_, err := e.Dial(t.Context(), "tcp", "target:80")
 			failed <- err
 		}()
 		p.say(Disconnect{Channel: hear[*Connect](p).Channel, Cause: "EOF"})
-		if err := <-failed; !errors.Is(err, ErrAborted) {
+		if err := <-failed; !errors.Is(err, link.ErrAborted) {
 			t.Errorf("dial: %v", err)
 		}
 		p.say(Disconnect{Channel: uuid.New(), Cause: "never heard of"})

@@ -1,12 +1,15 @@
 package linksocks
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/ws"
 	"github.com/adit-tunnel/adit/internal/testx/memnet"
 )
@@ -25,7 +28,7 @@ func (c lateWriter) Write(p []byte) (int, error) {
 func TestAWriteSucceedsThoughTheAnswerEndsBeforeItReturns(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		near, far := memnet.New().Pair()
-		e := run(t, lateWriter{near}, true, Config{})
+		e := run(t, lateWriter{near}, true, link.Config{})
 		peer := ws.New(far, nil, ws.Config{})
 		defer peer.Close()
 		go func() {
@@ -50,6 +53,35 @@ func TestAWriteSucceedsThoughTheAnswerEndsBeforeItReturns(t *testing.T) {
 		wantAll(t, st, []byte("answer"))
 		if n, err := st.Write([]byte("another")); n != 0 || !errors.Is(err, syscall.EPIPE) {
 			t.Errorf("wrote %d, %v", n, err)
+		}
+	})
+}
+
+func TestWhatIsWrittenOwnedArrivesAsWell(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		for _, client := range []bool{true, false} {
+			e, p := byHand(t, client, link.Config{})
+			st, channel := opened(t, e, p)
+			payload := noise(1, 2*maxPayload+3)
+			n, err := st.WriteOwned(bytes.Clone(payload))
+			must(t, err)
+			var got []byte
+			for len(got) < len(payload) {
+				m := hear[*Data](p)
+				got = append(got, m.Payload...)
+			}
+			if n != len(payload) || !bytes.Equal(got, payload) {
+				t.Errorf("client %v: %d bytes of %d, or others", client, n, len(payload))
+			}
+			p.say(Disconnect{Channel: channel, Cause: "EOF"})
+			synctest.Wait()
+			if n, err := st.WriteOwned([]byte("x")); n != 0 || !errors.Is(err, syscall.EPIPE) {
+				t.Errorf("wrote %d, %v", n, err)
+			}
+			must(t, st.Close())
+			if n, err := st.WriteOwned([]byte("x")); n != 0 || !errors.Is(err, net.ErrClosed) {
+				t.Errorf("wrote %d, %v", n, err)
+			}
 		}
 	})
 }

@@ -5,8 +5,6 @@ package native
 import (
 	"encoding/binary"
 	"fmt"
-
-	"github.com/adit-tunnel/adit/internal/link/ws"
 )
 
 // Subprotocol is the dialect's name in the WebSocket handshake (1.1).
@@ -143,12 +141,4 @@ func (h header) check() error {
 func appendHeader(dst []byte, kind frameType, stream uint32, length int) []byte {
 	dst = append(dst, byte(length>>16), byte(length>>8), byte(length), byte(kind))
 	return binary.BigEndian.AppendUint32(dst, stream)
-}
-
-// close code of what ended a link.
-func closeCode(err error) ws.Code {
-	if e, ok := err.(*Error); ok && e.Section == "1.3" {
-		return ws.CodeTooBig
-	}
-	return ws.CodeProtocol
 }

@@ -58,10 +58,8 @@ func readFirst(conn *ws.Conn, want frameType) ([]byte, error) {
 		return nil, err
 	}
 	var buf [MaxGreeting]byte
-	n, err := io.ReadFull(conn, buf[:])
-	switch {
-	case err == nil, err == io.EOF, err == io.ErrUnexpectedEOF: // a message that is shorter
-	default:
+	n, err := fill(conn, buf[:])
+	if err != nil && err != io.EOF { // which says that the message is shorter, as it should be
 		return nil, err
 	}
 	if op != ws.Binary || n < headerSize {

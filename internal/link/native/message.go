@@ -2,6 +2,7 @@ package native
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/site"
 )
@@ -282,7 +284,12 @@ func cut(text string, most int) string {
 	return text[:most]
 }
 
-// dialError is a verdict on what this end opened.
+// dialError is a verdict on what this end opened. What a peer that goes away
+// has not taken wraps link.ErrLost: another link may take it.
 func (m verdict) dialError(address string) error {
-	return &site.DialError{Reason: m.reason.site(), Address: address, Err: &BrokenError{m.reason, m.text}}
+	var err error = &BrokenError{m.reason, m.text}
+	if m.reason == GoingAway {
+		err = fmt.Errorf("%w: %w", link.ErrLost, err)
+	}
+	return &site.DialError{Reason: m.reason.site(), Address: address, Err: err}
 }

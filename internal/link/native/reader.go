@@ -40,11 +40,11 @@ func (r *reader) run() error {
 func (r *reader) message() error {
 	var head [headerSize]byte
 	for frames := 0; ; frames++ {
-		_, err := io.ReadFull(r.s.conn, head[:])
+		n, err := fill(r.s.conn, head[:])
 		switch {
-		case err == io.EOF && frames > 0:
+		case err == io.EOF && n == 0 && frames > 0:
 			return nil
-		case err == io.EOF, err == io.ErrUnexpectedEOF: // of the message; a lost link has errors of its own
+		case err == io.EOF:
 			return wrong("1.3", "a message that ends within a frame")
 		case err != nil:
 			return err
@@ -64,10 +64,25 @@ func (r *reader) message() error {
 	}
 }
 
+// fill reads p full. io.EOF says that the message ended before; a lost link has
+// errors of its own, that of io.ReadFull for a short message among them: a TLS
+// connection that was cut gives it.
+func fill(conn *ws.Conn, p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var more int
+		more, err = conn.Read(p[n:])
+		n += more
+	}
+	if n == len(p) {
+		err = nil
+	}
+	return n, err
+}
+
 // fill reads payload.
 func (r *reader) fill(p []byte) error {
-	_, err := io.ReadFull(r.s.conn, p)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	_, err := fill(r.s.conn, p)
+	if err == io.EOF {
 		return wrong("1.3", "a message that ends within a frame")
 	}
 	return err
@@ -88,13 +103,9 @@ func (r *reader) data(h header) error {
 		b.Give()
 		return nil
 	}
-	if !st.came(h.length) {
+	if err := st.came(h.length); err != nil {
 		b.Give()
-		return wrong("4.3", "more data than credit")
-	}
-	if st.State().Ended {
-		b.Give()
-		return wrong("4.7", "DATA after FIN")
+		return err
 	}
 	if st.Offer(b, anyRoom) == flow.Refused {
 		b.Give()
@@ -102,8 +113,8 @@ func (r *reader) data(h header) error {
 	return nil
 }
 
-// find gives the stream of a frame; nil for one that is over. One that never
-// was, and one that has not been answered, can have none.
+// find gives the stream of a frame; nil for one that is over, whose frames are
+// ignored. One that never was, and one that has not been answered, can have none.
 func (r *reader) find(h header) (*Stream, error) {
 	s := r.s
 	s.mu.Lock()
@@ -113,13 +124,16 @@ func (r *reader) find(h header) (*Stream, error) {
 	if !known {
 		return nil, wrong("4.7", "%s of stream %d, which never was", h.kind, h.stream)
 	}
-	if st == nil || st.served || h.kind == typeReset || h.kind == typeAccept || h.kind == typeWindow {
-		return st, nil
+	if st == nil {
+		return nil, nil
 	}
 	st.mu.Lock()
-	heard := st.heard
+	over, early := st.overLocked(), !st.served && !st.heard
 	st.mu.Unlock()
-	if !heard {
+	switch {
+	case over:
+		return nil, nil
+	case early && (h.kind == typeData || h.kind == typeFin):
 		return nil, wrong("4.2", "%s before the answer", h.kind)
 	}
 	return st, nil
@@ -168,9 +182,14 @@ func (r *reader) handle(h header, p []byte) error {
 		return r.control(h, p)
 	case typeDatagram:
 		m, err := decodeDatagram(p)
-		if a := r.association(h.stream); a != nil && err == nil {
-			a.Arrived(m.payload, m.host, m.port)
+		if err != nil {
+			return err
 		}
+		if a := r.association(h.stream); a != nil {
+			a.Arrived(m.payload, m.host, m.port)
+			return nil
+		}
+		_, err = r.find(h)
 		return err
 	}
 	return r.link(h, p)
@@ -203,16 +222,13 @@ func (r *reader) control(h header, p []byte) error {
 	}
 	switch h.kind {
 	case typeAccept:
-		if st.served || !st.answer(nil) {
+		if (st.served || !st.answer(nil)) && !st.isOver() {
 			return wrong("4.7", "an ACCEPT that nobody waits for")
 		}
 	case typeWindow:
 		return st.credited(binary.BigEndian.Uint32(p))
 	case typeFin:
-		if state := st.State(); state.Ended {
-			return wrong("4.7", "a second FIN")
-		}
-		st.End()
+		return st.said()
 	case typeReset:
 		st.reset(decodeVerdict(p))
 	}
@@ -230,7 +246,7 @@ func (r *reader) link(h header, p []byte) error {
 		if m.op != opAdd && m.op != opRemove {
 			return wrong("7", "a CONNECTOR of operation %d", m.op)
 		}
-		s.group.Go(func() { s.fulfil(r.ctx, m) })
+		s.fulfil(m)
 	case typeConnectorResult:
 		m := decodeWish(p)
 		s.mu.Lock()
@@ -265,21 +281,33 @@ func (s *Session) goneAway(m goAway) {
 			unseen = append(unseen, st)
 		}
 	}
+	var datagrams []*flow.Association
+	for id, a := range s.associations {
+		if !a.Served() && id > m.last {
+			datagrams = append(datagrams, a)
+		}
+	}
 	s.mu.Unlock()
 	for _, st := range unseen {
 		st.reset(verdict{GoingAway, m.text})
+	}
+	for _, a := range datagrams {
+		a.Answer(verdict{GoingAway, m.text}.dialError("udp"))
+		a.End()
 	}
 	if first {
 		s.cfg.GoAway()
 	}
 }
 
-// fulfil does what a provider wishes, and answers.
-func (s *Session) fulfil(ctx context.Context, m wish) {
-	token, refusal := s.cfg.Manage(ctx, link.Wish{Remove: m.op == opRemove, Token: redact.New(m.text)})
-	answer := wish{request: m.request, op: 1, text: token.Reveal()}
-	if refusal != "" {
-		answer.op, answer.text = 0, cut(refusal, maxText)
-	}
-	s.out.Send(answer.append(nil, typeConnectorResult))
+// fulfil has a provider's wish seen to, and answers.
+func (s *Session) fulfil(m wish) {
+	w := link.Wish{Remove: m.op == opRemove, Token: redact.New(m.text)}
+	s.cfg.Manage(w, func(added redact.Secret, refusal string) {
+		answer := wish{request: m.request, op: 1, text: added.Reveal()}
+		if refusal != "" {
+			answer.op, answer.text = 0, cut(refusal, maxText)
+		}
+		s.out.Send(answer.append(nil, typeConnectorResult))
+	})
 }

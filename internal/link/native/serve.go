@@ -48,7 +48,7 @@ func (s *Session) serve(ctx context.Context, id uint32, m opening) error {
 	if len(m.early) > 0 {
 		b := flow.Take(len(m.early))
 		copy(b.Bytes(), m.early)
-		st.came(len(m.early))
+		st.allowed -= len(m.early) // all of it at most
 		st.Offer(b, anyRoom)
 	}
 	s.group.Go(func() { s.serveStream(ctx, st) })
@@ -78,7 +78,13 @@ func refused(err error) verdict {
 
 func (s *Session) serveDatagrams(ctx context.Context, a *flow.Association, id uint32) {
 	a.Serve(ctx, s.cfg.UDP, s.cfg.DialTimeout, func(err error) {
-		if err != nil {
+		s.mu.Lock()
+		wanted := s.associations[id] == a
+		s.mu.Unlock()
+		switch {
+		case !wanted: // the peer gave it up
+			return
+		case err != nil:
 			s.out.Send(refused(err).append(nil, typeReset, id))
 			return
 		}
@@ -88,6 +94,17 @@ func (s *Session) serveDatagrams(ctx context.Context, a *flow.Association, id ui
 
 // serveStream carries a stream that the peer opened, to its end.
 func (s *Session) serveStream(ctx context.Context, st *Stream) {
+	if s.cfg.Accept != nil {
+		take, err := s.cfg.Accept(st.address)
+		if err != nil {
+			st.reject(err)
+			st.Close()
+			return
+		}
+		st.accept()
+		take(st)
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.DialTimeout)
 	st.OnBreak(func(error) { cancel() }) // a peer that gives up meanwhile ends the dial
 	target, err := s.cfg.Dial(ctx, "tcp", st.address)
@@ -123,17 +140,27 @@ func (st *Stream) accept() {
 		return
 	}
 	st.answers.Do(func() {
-		st.mu.Lock()
-		st.heard = true
-		closed := st.closed // and nobody was told, since nobody had been answered
-		st.mu.Unlock()
-		if closed {
-			st.s.out.Send(verdict{reason: GivenUp}.append(nil, typeReset, st.id))
+		if st.settle(false) {
 			return
 		}
 		var scratch [headerSize]byte
 		_ = st.s.conn.WriteMessage(ws.Binary, appendHeader(scratch[:0], typeAccept, st.id, 0)) // an error ends the link too
+		st.settle(true)
 	})
+}
+
+// settle notes whether the peer has been answered, and reports whether the
+// stream has ended. It tells the peer of a stream that was closed here: who
+// closed it did not, since there was no answer yet.
+func (st *Stream) settle(answered bool) (gone bool) {
+	st.mu.Lock()
+	st.heard = answered
+	over, closed, parting := st.over != nil, st.closed, st.parting
+	st.mu.Unlock()
+	if closed && !over {
+		st.s.out.Send(parting.append(nil, typeReset, st.id))
+	}
+	return over || closed
 }
 
 // reject answers the peer's OPEN with a reason, once.
@@ -141,8 +168,11 @@ func (st *Stream) reject(err error) {
 	st.answers.Do(func() {
 		st.mu.Lock()
 		st.heard = true
+		over := st.over != nil
 		st.mu.Unlock()
-		st.s.out.Send(refused(err).append(nil, typeReset, st.id))
+		if !over { // else the peer gave it up
+			st.s.out.Send(refused(err).append(nil, typeReset, st.id))
+		}
 		st.fail(err)
 	})
 }

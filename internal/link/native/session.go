@@ -104,7 +104,7 @@ func (s *Session) Run(ctx context.Context) error {
 	}
 	if bad, ok := errors.AsType[*Error](err); ok {
 		s.cfg.Count("protocol_error")
-		s.conn.SendClose(closeCode(bad), bad.Error())
+		s.conn.SendClose(ws.CodeProtocol, bad.Error())
 	}
 	s.end()
 	s.Close()

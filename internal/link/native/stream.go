@@ -33,9 +33,12 @@ type Stream struct {
 	credit   int   // bytes that may be sent
 	refused  error // the peer's word, if it was a no
 	heard    bool  // the word was given, by the peer or to it
+	sending  int   // writes that have credit and are not yet done
 	shut     bool  // our direction has ended
+	ended    bool  // the peer's direction has ended
 	over     error // what ended the stream
 	closed   bool
+	parting  verdict // why it was closed
 
 	window  int // credit that is open when nothing waits
 	allowed int // bytes that may still come
@@ -119,7 +122,9 @@ func (st *Stream) write(p []byte, send func(op ws.Opcode, parts ...[]byte) error
 		}
 		var scratch [headerSize]byte
 		head := appendHeader(scratch[:0], typeData, st.id, n)
-		if err := send(ws.Binary, head, p[written:written+n]); err != nil {
+		err = send(ws.Binary, head, p[written:written+n])
+		st.sent()
+		if err != nil {
 			return written, st.writeError(err)
 		}
 		written += n
@@ -127,7 +132,8 @@ func (st *Stream) write(p []byte, send func(op ws.Opcode, parts ...[]byte) error
 	return written, nil
 }
 
-// reserve waits for credit, and takes as much of it as there is, n at most.
+// reserve waits for credit, and takes as much of it as there is, n at most. sent
+// must follow when the bytes have left: our FIN waits for that.
 func (st *Stream) reserve(n int) (int, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -142,10 +148,20 @@ func (st *Stream) reserve(n int) (int, error) {
 		case st.credit > 0:
 			n = min(n, st.credit)
 			st.credit -= n
+			st.sending++
 			return n, nil
 		}
 		st.writable.Wait()
 	}
+}
+
+func (st *Stream) sent() {
+	st.mu.Lock()
+	st.sending--
+	if st.shut {
+		st.writable.Broadcast()
+	}
+	st.mu.Unlock()
 }
 
 // credited is the peer's WINDOW (4.3).
@@ -160,12 +176,31 @@ func (st *Stream) credited(n uint32) error {
 	return nil
 }
 
-// came takes bytes off what may come, and reports whether there were so many.
-func (st *Stream) came(n int) bool {
+// came takes bytes off what may come.
+func (st *Stream) came(n int) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	switch {
+	case st.ended:
+		return wrong("4.7", "DATA after FIN")
+	case n > st.allowed:
+		return wrong("4.3", "more data than credit")
+	}
 	st.allowed -= n
-	return st.allowed >= 0
+	return nil
+}
+
+// said is the peer's FIN (4.5).
+func (st *Stream) said() error {
+	st.mu.Lock()
+	again := st.ended
+	st.ended = true
+	st.mu.Unlock()
+	if again {
+		return wrong("4.7", "a second FIN")
+	}
+	st.End()
+	return nil
 }
 
 // grant gives the peer credit for n bytes that the user took, when it is worth
@@ -181,7 +216,7 @@ func (st *Stream) grant(n int) {
 	}
 	st.taken += n
 	wide := st.window
-	if 2*st.taken > wide && wide < maxWindow && !st.closed {
+	if 2*st.taken > wide && wide < maxWindow && st.over == nil && !st.closed && !st.ended {
 		if more := min(3*wide, maxWindow-wide); st.s.windows.widen(more) {
 			st.window += more
 			st.pending += more
@@ -189,7 +224,7 @@ func (st *Stream) grant(n int) {
 		}
 	}
 	give := 0
-	if 4*st.pending >= st.window && st.over == nil && !st.closed {
+	if 4*st.pending >= st.window && st.over == nil && !st.closed && !st.ended {
 		give, st.pending = st.pending, 0
 		st.allowed += give
 	}
@@ -213,8 +248,11 @@ func (st *Stream) CloseWrite() error {
 	}
 	st.shut = true
 	st.writable.Broadcast()
+	for st.sending > 0 {
+		st.writable.Wait()
+	}
+	said := st.ended
 	st.mu.Unlock()
-	said := st.State().Ended
 	var scratch [headerSize]byte
 	if err := st.s.conn.WriteMessage(ws.Binary, appendHeader(scratch[:0], typeFin, st.id, 0)); err != nil {
 		if said {
@@ -256,13 +294,12 @@ func (st *Stream) closeFor(reason Reason, text string) error {
 	if !first {
 		return net.ErrClosed
 	}
-	in := st.State()
 	st.mu.Lock()
-	st.closed = true
+	st.closed, st.parting = true, verdict{reason, text}
 	st.writable.Broadcast()
 	window := st.window
 	// Of a stream that was not answered, who answers tells the peer.
-	tell := st.over == nil && (!in.Ended || !st.shut || dropped > 0) && !(st.served && !st.heard)
+	tell := st.over == nil && (!st.ended || !st.shut || dropped > 0) && !(st.served && !st.heard)
 	st.mu.Unlock()
 	st.answer(&site.DialError{Reason: site.Other, Address: st.address, Err: net.ErrClosed})
 	st.s.forget(st, window)
@@ -270,6 +307,17 @@ func (st *Stream) closeFor(reason Reason, text string) error {
 		st.s.out.Send(verdict{reason, text}.append(nil, typeReset, st.id))
 	}
 	return nil
+}
+
+// overLocked reports whether the stream is over: what comes for it is ignored (4.7).
+func (st *Stream) overLocked() bool {
+	return st.over != nil || st.closed || st.shut && st.ended
+}
+
+func (st *Stream) isOver() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.overLocked()
 }
 
 // fail ends the stream with an error, now. The peer is not told.
@@ -295,35 +343,32 @@ func (st *Stream) kill(err error, reason Reason) {
 
 // reset is the peer's RESET.
 func (st *Stream) reset(m verdict) {
-	broken := &BrokenError{m.reason, m.text}
 	st.mu.Lock()
 	asked := !st.heard && !st.served
 	st.mu.Unlock()
 	if !asked {
-		st.fail(broken)
+		st.fail(&BrokenError{m.reason, m.text})
 		return
-	}
-	var err error = broken
-	if m.reason == GoingAway {
-		err = fmt.Errorf("%w: %w", link.ErrLost, broken) // another link may take it
 	}
 	if st.early {
 		st.s.cfg.Count("fast_open_failed")
 	}
-	st.fail(&site.DialError{Reason: m.reason.site(), Address: st.address, Err: err})
+	st.fail(m.dialError(st.address))
 }
 
 // linkLost ends the stream with its link, unless the peer had said all and this
 // end opened it: then it has its say.
 func (st *Stream) linkLost() {
-	if st.State().Ended && !st.served {
-		st.mu.Lock()
+	st.mu.Lock()
+	said := st.ended && !st.served && st.over == nil
+	if said {
 		st.over = link.ErrLost
 		st.writable.Broadcast()
-		st.mu.Unlock()
-		return
 	}
-	st.fail(link.ErrLost)
+	st.mu.Unlock()
+	if !said {
+		st.fail(link.ErrLost)
+	}
 }
 
 // LocalAddr implements net.Conn.

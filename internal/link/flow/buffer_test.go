@@ -1,4 +1,4 @@
-package linksocks
+package flow
 
 import (
 	"bytes"
@@ -20,8 +20,8 @@ func (q *queue) memory() (n int) {
 // fill queues a payload as a session does.
 func (q *queue) fill(payload []byte) {
 	for len(payload) > 0 {
-		b := takeBuffer(len(payload))
-		payload = payload[copy(b.bytes(), payload):]
+		b := Take(len(payload))
+		payload = payload[copy(b.Bytes(), payload):]
 		q.push(b)
 	}
 }
@@ -32,7 +32,7 @@ func TestAQueueGivesWhatItTook(t *testing.T) {
 	var q queue
 	var want, got []byte
 	for range 300 {
-		payload := noise(byte(r.Uint32()), []int{0, 1, 100, smallBuffer, joinBelow, joinBelow + 1, mediumBuffer, largeBuffer + 1}[r.IntN(8)])
+		payload := noise(byte(r.Uint32()), []int{0, 1, 100, smallBuffer, joinBelow, joinBelow + 1, mediumBuffer, middleBuffer, largeBuffer + 1}[r.IntN(9)])
 		want = append(want, payload...)
 		q.fill(payload)
 		if q.bytes != len(want)-len(got) {
@@ -88,14 +88,14 @@ func TestAChunkIsGoodUntilTheNext(t *testing.T) {
 // A peer must not make us hold much more than it sent, however it cuts it up.
 func TestWhatAQueueHoldsIsInProportionToWhatItWasSent(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{1, 2, 100, smallBuffer - 1, smallBuffer, smallBuffer + 1, 5000, joinBelow, joinBelow + 1, mediumBuffer,
-		mediumBuffer + 1, 64 << 10, 100 << 10, largeBuffer, largeBuffer + 1} {
+	for _, n := range []int{1, 2, 100, smallBuffer - 1, smallBuffer, smallBuffer + 1, 5000, joinBelow, joinBelow + 1,
+		mediumBuffer, mediumBuffer + 1, middleBuffer, middleBuffer + 1, 100 << 10, largeBuffer, largeBuffer + 1} {
 		var q queue
 		payload := make([]byte, n)
 		for q.bytes < 1<<18 {
 			q.fill(payload)
 		}
-		// 4 at the worst: just what a large buffer is for and no more.
+		// 4 at the worst: just what is too much for the next smaller buffer.
 		if m := q.memory(); m > 4*q.bytes+largeBuffer {
 			t.Errorf("%d bytes in pieces of %d take %d", q.bytes, n, m)
 		}
