@@ -41,13 +41,17 @@ var modes = map[string]func(r *relayRun) proxy{
 	},
 }
 
-// inEachMode runs a test in each mode, side by side.
+// inEachMode runs a test in each mode and both dialects, side by side.
 func inEachMode(t *testing.T, test func(t *testing.T, p proxy)) {
 	t.Parallel()
 	for name, start := range modes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, start(newRelay(t)))
+		})
+		t.Run(name+" in the linksocks dialect", func(t *testing.T) {
+			t.Parallel()
+			test(t, start(newRelay(t).inLinksocks()))
 		})
 	}
 }

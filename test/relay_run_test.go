@@ -29,6 +29,7 @@ type relayRun struct {
 	t       testing.TB
 	address string // host:port
 	flags   []string
+	dialect []string // flags of its peers
 	hidden  *hidden
 }
 
@@ -195,7 +196,13 @@ func (r *relayRun) peerArgs(role string, flags ...string) []string {
 	if role != "provider" {
 		args = append(args, "-p", "0")
 	}
-	return append(args, flags...)
+	return append(append(args, r.dialect...), flags...)
+}
+
+// inLinksocks has the peers speak the dialect of linksocks.
+func (r *relayRun) inLinksocks() *relayRun {
+	r.dialect = []string{"--dialect", "linksocks"}
+	return r
 }
 
 // peer runs a peer and waits until it is ready.

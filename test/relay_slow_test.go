@@ -106,7 +106,7 @@ func TestWhoStallsIsEndedAndItsNeighbourIsNot(t *testing.T) {
 // stalledUser reads nothing of what a target sends, beside one who reads.
 func stalledUser(t *testing.T, mode string) func() error {
 	t.Helper()
-	r := newRelay(t)
+	r := newRelay(t).inLinksocks()
 	p := modes[mode](r)
 	source, ended := fountain(t, 512<<20)
 	stalled, neighbour := p.open(t, source), p.open(t, target.Start(t))
@@ -135,7 +135,7 @@ func stalledUser(t *testing.T, mode string) func() error {
 // stalledTarget takes nothing of what a user sends, beside one that does.
 func stalledTarget(t *testing.T, mode string) func() error {
 	t.Helper()
-	r := newRelay(t)
+	r := newRelay(t).inLinksocks()
 	p := modes[mode](r)
 	hold, got := make(chan struct{}), make(chan error, 1)
 	sink := listen(t, func(c net.Conn) {
@@ -200,8 +200,10 @@ func TestWhoIsSlowAndAloneGetsEveryByte(t *testing.T) {
 	t.Parallel()
 	trials := map[string]trial{}
 	for _, mode := range []string{"forward", "reverse", "connector"} {
-		trials["user, "+mode] = func() func() error { return slowUser(t, modes[mode](newRelay(t)), slowRate, slowSize) }
-		trials["target, "+mode] = func() func() error { return slowTarget(t, modes[mode](newRelay(t))) }
+		trials["user, "+mode] = func() func() error {
+			return slowUser(t, modes[mode](newRelay(t).inLinksocks()), slowRate, slowSize)
+		}
+		trials["target, "+mode] = func() func() error { return slowTarget(t, modes[mode](newRelay(t).inLinksocks())) }
 	}
 	together(t, trials)
 }
@@ -239,7 +241,7 @@ func slowTarget(t *testing.T, p proxy) func() error {
 func TestWhoIsSlowIsNotTakenForStalled(t *testing.T) {
 	t.Parallel()
 	rate, size := slowRate/2, slowSize*4/3 // in 16 s
-	beside, two := modes["forward"](newRelay(t)), modes["forward"](newRelay(t))
+	beside, two := modes["forward"](newRelay(t).inLinksocks()), modes["forward"](newRelay(t).inLinksocks())
 	idle := beside.open(t, target.Start(t))
 	// Of two, one may have to go: the other is alone then.
 	ends := make(chan error, 2)

@@ -120,6 +120,38 @@ func TestAServedAssociationAnswersAndCarriesBothWays(t *testing.T) {
 	})
 }
 
+// sources is a place that has a datagram from each of these, and no more.
+type sources struct {
+	*end
+	from []string
+}
+
+func (s *sources) Associate(context.Context) (site.Association, error) { return s, nil }
+
+func (s *sources) Await() error {
+	if len(s.from) == 0 {
+		return net.ErrClosed
+	}
+	return nil
+}
+
+func (s *sources) Receive([]byte) (int, netip.AddrPort, error) {
+	source := netip.MustParseAddrPort(s.from[0])
+	s.from = s.from[1:]
+	return 0, source, nil
+}
+
+// IPv4 is dotted even where the socket is one for both families, and a zone
+// means nothing elsewhere.
+func TestThePeerIsToldWhereADatagramCameFrom(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newEnd(true)
+		at := &sources{newEnd(false), []string{"192.0.2.7:53", "[::ffff:192.0.2.7]:53", "[2001:DB8::1]:53", "[fe80::1%eth0]:53"}}
+		e.Serve(t.Context(), at, time.Minute, e.answer)
+		e.want(t, true, "answer <nil>", " 192.0.2.7 53", " 192.0.2.7 53", " 2001:db8::1 53", " fe80::1 53", "bye")
+	})
+}
+
 func TestWhatComesBeforeAServedAssociationIsOpenIsLostAndCounted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		release := make(chan struct{})

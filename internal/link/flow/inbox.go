@@ -27,7 +27,8 @@ type Inbox struct {
 	readable sync.Cond
 	queue    queue
 	taken    int64 // bytes that the user took, ever
-	parked   bool  // the user waits for more
+	movedAt  time.Time
+	parked   bool // the user waits for more
 	direct   pipe.Direct
 	eof      bool  // no more will come
 	err      error // what ended the stream
@@ -70,6 +71,9 @@ func (in *Inbox) Offer(b *Buffer, room func(waiting int) bool) int {
 		b.start += n
 	}
 	if b.Len() > 0 {
+		if in.queue.bytes == 0 {
+			in.movedAt = time.Now()
+		}
 		in.queue.push(b)
 		in.readable.Signal()
 	} else {
@@ -99,7 +103,7 @@ func (in *Inbox) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n := in.queue.read(p)
-	in.taken += int64(n)
+	in.tookLocked(n)
 	in.mu.Unlock()
 	in.Taken(n)
 	return n, nil
@@ -115,10 +119,15 @@ func (in *Inbox) Next() ([]byte, error) {
 		return nil, err
 	}
 	chunk, n := in.queue.next()
-	in.taken += int64(n)
+	in.tookLocked(n)
 	in.mu.Unlock()
 	in.Taken(n)
 	return chunk, nil
+}
+
+func (in *Inbox) tookLocked(n int) {
+	in.taken += int64(n)
+	in.movedAt = time.Now()
 }
 
 // Release gives the memory of Next back.
@@ -131,10 +140,10 @@ func (in *Inbox) Release() {
 func (in *Inbox) waitLocked() error {
 	for {
 		switch {
+		case in.err != nil: // first: who closes it for that must not hide why from who reads
+			return in.err
 		case in.closed:
 			return net.ErrClosed
-		case in.err != nil:
-			return in.err
 		case in.queue.bytes > 0:
 			return nil
 		case in.eof:
@@ -243,7 +252,9 @@ func (in *Inbox) dropLocked() int {
 
 // State is what an Inbox is at a moment.
 type State struct {
-	Waiting int   // bytes that the user has not taken
+	Waiting int // bytes that the user has not taken
+	// MovedAt is when it last took some, or when they began to wait.
+	MovedAt time.Time
 	Taken   int64 // bytes that it took, ever
 	Ended   bool  // no more will come
 	Err     error // what ended the stream
@@ -257,5 +268,5 @@ func (s State) Over() bool { return s.Err != nil || s.Closed }
 func (in *Inbox) State() State {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return State{Waiting: in.queue.bytes, Taken: in.taken, Ended: in.eof, Err: in.err, Closed: in.closed}
+	return State{Waiting: in.queue.bytes, MovedAt: in.movedAt, Taken: in.taken, Ended: in.eof, Err: in.err, Closed: in.closed}
 }

@@ -298,6 +298,10 @@ func TestWhatCameBeforeTheEndIsReadFirstAndAnErrorComesAtOnce(t *testing.T) {
 	if _, err := in.Read(make([]byte, 9)); err != broken {
 		t.Errorf("read: %v", err)
 	}
+	in.Close()
+	if _, err := in.Next(); err != broken { // a reader that comes to look after that
+		t.Errorf("next: %v", err)
+	}
 	if len(told) != 2 || told[0] != broken || told[1] != broken || in.freed.Load() != 4 {
 		t.Errorf("told %v; %d freed", told, in.freed.Load())
 	}

@@ -121,6 +121,7 @@ func (in *inbound) deliver(st *Stream, b *flow.Buffer) {
 	for {
 		switch st.offer(b, &in.room) {
 		case flow.Took:
+			st.account.cameAt = time.Now()
 			return
 		case flow.Refused:
 			b.Give()

@@ -8,8 +8,8 @@
 // bytes is cut, between two characters if it is UTF-8; a token or host that long
 // is ErrTooLong.
 //
-// It knows no connection: which message may come when, from whom, and what
-// follows from it is not decided here.
+// A Session is a link on which both ends know each other: it decides which
+// message may come when, from whom, and what follows from it.
 package linksocks
 
 import (

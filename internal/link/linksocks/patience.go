@@ -4,9 +4,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/adit-tunnel/adit/internal/link"
+	"github.com/adit-tunnel/adit/internal/link/flow"
 )
 
 // The dialect has no credit: the only way to slow a sender is not to read its
@@ -17,12 +16,27 @@ const (
 	maxStreamQueue = 4 << 20
 	// maxLinkQueue is how many bytes are held for all streams of a link.
 	maxLinkQueue = 64 << 20
-	// maxPatience is how long a link waits for slow readers, in all.
+	// maxPatience is how long a link waits for a reader that takes nothing, or
+	// that has others wait.
 	maxPatience = 10 * time.Second
+	// minPatience is how long it waits at least for one that has just begun to
+	// take nothing, when many have done so before.
+	minPatience = time.Second
 	// regain is how many times as long a link must be read freely to get back
-	// what patience it has spent: so all slow readers together slow the others
+	// what patience it has spent: so all stuck readers together slow the others
 	// by a tenth, however many there are.
 	regain = 10
+	// slowRate is below which a reader has others wait, in bytes a second.
+	// Above it they share the link with it, which is no waiting.
+	slowRate = 2 << 20
+	// rateWindow is over what that is measured.
+	rateWindow = 250 * time.Millisecond
+	// activeFor is how long after its last byte a stream still counts as one
+	// that more may come for: longer than patience, or the wait itself would
+	// make it seem idle.
+	activeFor = 15 * time.Second
+	// lookAgain is how often is looked at who waits.
+	lookAgain = time.Second
 	// pongInterval is how often the peer is told that we live while its pings
 	// are not read.
 	pongInterval = 5 * time.Second
@@ -64,16 +78,11 @@ func (r *room) wake() {
 	}
 }
 
-// patience is how long a link may still wait for slow readers.
+// patience is what the reader of a link remembers of those it waited for.
 type patience struct {
-	left   time.Duration
-	at     time.Time // when it was reckoned last
-	pongAt time.Time // when the peer was last told that we live
-	// The stream that was waited for last, and how much its reader had taken
-	// when that was last taken account of. A slow reader is waited for many
-	// times, each time until there is room for one buffer.
-	stream uuid.UUID
-	mark   int64
+	left   time.Duration // for readers that take nothing
+	at     time.Time     // when that was reckoned last
+	pongAt time.Time     // when the peer was last told that we live
 }
 
 // begin gives back what was regained since it was spent last.
@@ -82,88 +91,158 @@ func (p *patience) begin(now time.Time) {
 	p.at = now
 }
 
-func (p *patience) spend(now time.Time) {
-	p.left -= now.Sub(p.at)
+func (p *patience) spend(d time.Duration, now time.Time) {
+	p.left = max(0, p.left-d)
 	p.at = now
 }
 
-// renew gives all patience back when the reader of a link's only stream has
-// made progress, and reports whether it did.
-func (p *patience) renew(st *Stream, taken int64, alone bool) bool {
-	if p.stream != st.id || !alone {
-		p.stream, p.mark = st.id, taken
-		return false
+// account is what a stream's reader has cost the others. It is for the goroutine
+// that reads the link.
+type account struct {
+	cameAt time.Time     // when the last payload came
+	waited time.Duration // how long others waited for it, as far as that is not made good
+	at     time.Time     // when that was reckoned last
+	slow   bool          // as it was measured last
+	// Of what is being measured.
+	sinceAt time.Time
+	since   int64
+	// Of a stream that the peer opened: how long the link waited for it since
+	// its reader last took as much as is held for one.
+	unheard time.Duration
+	mark    int64
+}
+
+// measure notes how much the reader has taken by now.
+func (a *account) measure(taken int64, now time.Time) {
+	if a.sinceAt.IsZero() {
+		a.sinceAt, a.since = now, taken
 	}
-	if taken-p.mark < st.progress() {
-		return false
+	if d := now.Sub(a.sinceAt); d >= rateWindow {
+		a.slow = float64(taken-a.since) < slowRate*d.Seconds()
+		a.sinceAt, a.since = now, taken
 	}
-	p.mark, p.left = taken, maxPatience
-	return true
+	if taken-a.mark >= maxStreamQueue {
+		a.unheard, a.mark = 0, taken
+	}
+}
+
+// charge adds what the link waited for the reader.
+func (a *account) charge(d time.Duration, others bool, now time.Time) {
+	if !a.at.IsZero() {
+		a.waited = max(0, a.waited-now.Add(-d).Sub(a.at)/regain)
+	}
+	a.at = now
+	if a.slow && others {
+		a.waited += d
+	}
+	a.unheard += d
 }
 
 // await waits until a stream may be offered more, or waits for nothing any
-// more. When patience is at an end it ends the stream that holds up the link.
+// more. A reader that holds up the link for too long loses its stream.
 func (in *inbound) await(st *Stream) {
 	in.room.waiting.Store(true)
 	defer in.room.waiting.Store(false)
-	in.patience.begin(time.Now())
+	began := time.Now()
+	in.patience.begin(began)
 	pong := time.NewTimer(time.Until(in.patience.pongAt.Add(pongInterval)))
 	defer pong.Stop()
-	limit := time.NewTimer(in.patience.left)
-	defer limit.Stop()
+	slow := in.blocker(st)
+	first := slow.State().Taken
 	for {
-		state := st.State()
-		if state.Over() || in.room.has(state.Waiting) {
+		state, now := slow.State(), time.Now()
+		slow.account.measure(state.Taken, now)
+		others := in.s.othersWait(slow, now)
+		if st.State().Over() || in.room.has(st.State().Waiting) {
+			slow.account.charge(now.Sub(began), others, now)
+			if state.Taken == first {
+				in.patience.spend(now.Sub(began), now)
+			}
 			return
 		}
-		if in.patience.renew(st, state.Taken, in.s.alone()) {
-			limit.Reset(in.patience.left)
+		left := in.leftFor(slow, state, began, now, others)
+		if left <= 0 {
+			in.s.cfg.Count("receiver_too_slow")
+			slow.kill(ErrTooSlow, ErrTooSlow.Error())
+			slow = in.blocker(st)
+			continue
 		}
-		select {
-		case <-in.room.freed:
-		case <-pong.C:
-			_ = in.s.conn.Pong() // an error ends the link too, which the reader meets next
-			in.patience.pongAt = time.Now()
-			pong.Reset(pongInterval)
-		case <-in.s.closing:
-			st.fail(link.ErrLost)
-		case <-limit.C:
-			in.giveUp(st, state.Waiting)
-		}
-		in.patience.spend(time.Now())
+		in.waitFor(min(left, lookAgain), st, pong)
 	}
 }
 
-// progress is what the reader of a link's only stream must take within the
-// link's patience, so that it is waited for on and on. While we do not read, we
-// do not hear of streams that the peer would open: those may have to wait, too.
-func (st *Stream) progress() int64 {
+// waitFor waits until somebody took something, for a while.
+func (in *inbound) waitFor(d time.Duration, st *Stream, pong *time.Timer) {
+	limit := time.NewTimer(d)
+	defer limit.Stop()
+	select {
+	case <-in.room.freed:
+	case <-limit.C:
+	case <-pong.C:
+		_ = in.s.conn.Pong() // an error ends the link too, which the reader meets next
+		in.patience.pongAt = time.Now()
+		pong.Reset(pongInterval)
+	case <-in.s.closing:
+		st.fail(link.ErrLost)
+	}
+}
+
+// leftFor is how much longer the link waits for a reader that it has waited for
+// since began, if things stay as they are.
+func (in *inbound) leftFor(st *Stream, state flow.State, began, now time.Time, others bool) time.Duration {
+	waited := now.Sub(began)
+	// Who takes nothing is stuck, whoever waits. That counts from when its
+	// bytes began to wait: many that are stuck at once are so together.
+	left := state.MovedAt.Add(maxPatience).Sub(now)
+	if !state.MovedAt.After(began) {
+		left = min(left, max(in.patience.left, minPatience)-waited)
+	}
+	if others && st.account.slow {
+		left = min(left, maxPatience-st.account.waited-waited)
+	}
+	// While we do not read, we do not hear of streams that the peer would open.
 	if st.served {
-		return maxStreamQueue
+		left = min(left, maxPatience-st.account.unheard-waited)
 	}
-	return 1
+	return left
 }
 
-// giveUp ends the stream that holds up the link: this one or, when it is all of
+// blocker is the stream that holds up the link: this one or, when it is all of
 // them together, the one for which most is held.
-func (in *inbound) giveUp(st *Stream, queued int) {
-	if queued < maxStreamQueue {
-		st = in.s.fullest(st)
+func (in *inbound) blocker(st *Stream) *Stream {
+	n := st.State().Waiting
+	if n >= maxStreamQueue {
+		return st
 	}
-	in.s.cfg.Count("receiver_too_slow")
-	st.kill(ErrTooSlow, ErrTooSlow.Error())
-}
-
-// alone reports whether the link carries one stream.
-func (s *Session) alone() bool { return s.Streams() == 1 }
-
-// fullest finds the stream for which most is held.
-func (s *Session) fullest(most *Stream) *Stream {
-	n := most.State().Waiting
-	for _, st := range s.allStreams() {
-		if state := st.State(); !state.Over() && state.Waiting > n {
-			most, n = st, state.Waiting
+	for _, other := range in.s.allStreams() {
+		if state := other.State(); !state.Over() && state.Waiting > n {
+			st, n = other, state.Waiting
 		}
 	}
-	return most
+	return st
+}
+
+// othersWait reports whether somebody may be waiting for what is not read: a
+// stream for whose reader nothing is held and to which bytes came not long ago,
+// one that the peer has not answered yet, or an association.
+func (s *Session) othersWait(st *Stream, now time.Time) bool {
+	for _, other := range s.allStreams() {
+		if other == st {
+			continue
+		}
+		if state := other.State(); state.Over() || state.Waiting > 0 || state.Ended {
+			continue
+		}
+		if now.Sub(other.account.cameAt) < activeFor || other.unanswered() {
+			return true
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.associations {
+		if a.IdleFor(now) < activeFor {
+			return true
+		}
+	}
+	return false
 }

@@ -129,7 +129,7 @@ func TestPatienceIsOfTheLinkAndNotOfTheStream(t *testing.T) {
 				hear[*Disconnect](p)
 			}
 		})
-		if d < maxPatience || d > maxPatience+time.Second {
+		if d < maxPatience || d > maxPatience+5*minPatience {
 			t.Errorf("five stalled streams held the link up for %v", d)
 		}
 		// A tenth of the time in which the link is read comes back.
@@ -202,12 +202,16 @@ func TestALinksOnlyStreamIsWaitedForAsLongAsItsReaderTakesAnything(t *testing.T)
 	}
 }
 
-// With others on the link, what its reader takes does not buy it more time.
-func TestASlowReaderBesideOthersIsWaitedForTenSecondsInAll(t *testing.T) {
+// With others on the link that more may come for, what its reader takes does not
+// buy it more time.
+func TestASlowReaderThatHasOthersWaitIsWaitedForTenSecondsInAll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		e, p := byHand(t, true, link.Config{})
 		st, channel := opened(t, e, p)
-		_, _ = opened(t, e, p)
+		neighbour, other := opened(t, e, p)
+		p.flood(other, block)
+		_, err := io.ReadFull(neighbour, make([]byte, block))
+		must(t, err)
 		p.inBackground(func() { p.flood(channel, 16<<20) })
 		begun := time.Now()
 		if _, err := readSlowly(st, block, time.Second); !errors.Is(err, ErrTooSlow) {
@@ -216,6 +220,62 @@ func TestASlowReaderBesideOthersIsWaitedForTenSecondsInAll(t *testing.T) {
 		if d := time.Since(begun); d < maxPatience || d > maxPatience+2*time.Second {
 			t.Errorf("it was waited for %v", d)
 		}
+	})
+}
+
+// Connections that lie idle are no reason to end a slow one, and neither are
+// others that are slow themselves: they have what they can take.
+func TestASlowReaderWhomNobodyWaitsForIsWaitedFor(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e, p := byHand(t, true, link.Config{})
+		_, _ = opened(t, e, p)
+		const size = 32 << 20
+		var streams []*Stream
+		var channels []uuid.UUID
+		for range 2 {
+			st, channel := opened(t, e, p)
+			streams, channels = append(streams, st), append(channels, channel)
+		}
+		p.inBackground(func() {
+			for range size / (1 << 20) {
+				for _, channel := range channels {
+					p.flood(channel, 1<<20)
+				}
+			}
+			for _, channel := range channels {
+				p.say(Disconnect{Channel: channel})
+			}
+		})
+		var reading sync.WaitGroup
+		for _, st := range streams {
+			reading.Go(func() {
+				if n, err := readSlowly(st, 1<<20, time.Second); err != nil || n != size {
+					t.Errorf("read %d of %d bytes, %v", n, size, err)
+				}
+			})
+		}
+		reading.Wait()
+	})
+}
+
+// The one that is ended is the one that took nothing, and not who comes next.
+func TestAStreamThatFlowsOutlivesAStuckNeighbour(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e, p := byHand(t, true, link.Config{})
+		stuck, first := opened(t, e, p)
+		flowing, second := opened(t, e, p)
+		const size = 64 << 20
+		p.inBackground(func() {
+			for range size / (1 << 20) {
+				p.flood(first, 1<<20)
+				p.flood(second, 1<<20)
+			}
+			p.say(Disconnect{Channel: second})
+		})
+		if n, err := readSlowly(flowing, 1<<20, 100*time.Millisecond); err != nil || n != size {
+			t.Errorf("read %d of %d bytes, %v", n, size, err)
+		}
+		wantFailure(t, stuck, ErrTooSlow)
 	})
 }
 
@@ -290,56 +350,5 @@ func TestPongsGoOutWhileAnOnlyStreamIsReadSlowly(t *testing.T) {
 		if len(p.pongs) < 30 {
 			t.Errorf("%d pongs", len(p.pongs))
 		}
-	})
-}
-
-// Readers that are all a little slow: none holds 4 MiB, but together it is too much.
-func TestTheFullestStreamIsEndedWhenTheLinkHoldsTooMuch(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		e, p := byHand(t, true, link.Config{})
-		const streams = 22
-		const each = maxLinkQueue/streams + 1<<20/streams
-		var all []*Stream
-		var channels []uuid.UUID
-		for range streams {
-			st, channel := opened(t, e, p)
-			all, channels = append(all, st), append(channels, channel)
-		}
-		fullest := 7
-		d := took(func() {
-			p.inBackground(func() {
-				p.flood(channels[fullest], each+1<<19)
-				for i, channel := range channels {
-					if i == fullest {
-						continue
-					}
-					p.flood(channel, each)
-					p.say(Disconnect{Channel: channel})
-				}
-			})
-			synctest.Wait()
-			if n := e.inbound.room.held.Load(); n < maxLinkQueue || n >= maxLinkQueue+flow.MaxBuffer {
-				t.Errorf("%d bytes are held", n)
-			}
-			if m := hear[*Disconnect](p); m.Channel != channels[fullest] || m.Cause != "receiver too slow" {
-				t.Errorf("heard %+v", m)
-			}
-		})
-		if d != maxPatience {
-			t.Errorf("it took %v", d)
-		}
-		wantFailure(t, all[fullest], ErrTooSlow)
-		var work sync.WaitGroup
-		for i, st := range all {
-			if i == fullest {
-				continue
-			}
-			work.Go(func() {
-				if n, err := count(st); err != nil || n != each {
-					t.Errorf("a neighbour got %d of %d bytes, %v", n, each, err)
-				}
-			})
-		}
-		work.Wait()
 	})
 }

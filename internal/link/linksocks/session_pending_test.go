@@ -248,6 +248,26 @@ func TestATargetThatSpeaksIsOpen(t *testing.T) {
 	})
 }
 
+func TestATargetThatBreaksBeforeItIsOpenIsAFailedDial(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		dial, came := giving()
+		opened := make(chan error, 1)
+		e, p := byHand(t, false, link.Config{Dial: func(ctx context.Context, network, address string) (pipe.Conn, error) {
+			c, err := dial(ctx, network, address)
+			return late{c, opened}, err
+		}})
+		p.say(connect("target", 80))
+		pipe.Reset(<-came)
+		p.hearsNothing() // it may still have a reason to tell
+		opened <- nil
+		if m := hear[*ConnectResponse](p); m.OK {
+			t.Errorf("heard %+v", m)
+		}
+		p.hearsNothing()
+		wantNothingOpen(t, e)
+	})
+}
+
 func TestAnEarlyStreamSaysWhetherItIsOpen(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		e, p := byHand(t, true, link.Config{})

@@ -374,3 +374,20 @@ func (c chatty) Associate(ctx context.Context) (site.Association, error) {
 	}
 	return a, err
 }
+
+func TestAPeerThatRefusesAnAssociationHearsNoMoreOfIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e, p := byHand(t, true, link.Config{})
+		failed := make(chan error, 1)
+		go func() {
+			_, err := e.Associate(t.Context())
+			failed <- err
+		}()
+		p.say(ConnectResponse{Channel: hear[*Connect](p).Channel, Cause: "denied: no"})
+		if err := <-failed; site.ReasonOf(err) != site.Denied {
+			t.Errorf("associate: %v", err)
+		}
+		p.hearsNothing()
+		wantNothingOpen(t, e)
+	})
+}

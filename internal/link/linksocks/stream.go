@@ -50,6 +50,7 @@ type Stream struct {
 	early    bool // this end did not wait for the answer
 	openedAt time.Time
 	answered chan struct{} // closed with the word on its opening: when the peer's came, or ours has left
+	account  account       // of the goroutine that reads the link
 
 	mu       sync.Mutex // guards below
 	word     word
@@ -99,6 +100,13 @@ func (st *Stream) Opened(ctx context.Context) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.refused
+}
+
+// unanswered reports whether the peer has still to say if it opened the stream.
+func (st *Stream) unanswered() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.word == unsaid && !st.served
 }
 
 // answer is the word on a stream that this end opened. It reports false if there
@@ -181,10 +189,10 @@ func (st *Stream) writable() error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	switch {
-	case in.Closed:
-		return net.ErrClosed
 	case in.Err != nil:
 		return in.Err
+	case in.Closed:
+		return net.ErrClosed
 	case st.shut, in.Ended && !st.served:
 		return syscall.EPIPE
 	}
