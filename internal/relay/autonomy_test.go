@@ -215,7 +215,6 @@ func TestAConnectorTokenIsForgottenADayAfterItsOwner(t *testing.T) {
 		}
 		_ = owner.conn.Close()
 		synctest.Wait()
-		left := time.Now()
 		time.Sleep(23 * time.Hour)
 		if !there() {
 			t.Errorf("forgotten after 23 hours")
@@ -224,7 +223,7 @@ func TestAConnectorTokenIsForgottenADayAfterItsOwner(t *testing.T) {
 		time.Sleep(time.Minute)
 		_ = back.conn.Close()
 		synctest.Wait()
-		left = time.Now()
+		left := time.Now()
 		time.Sleep(23 * time.Hour)
 		if !there() {
 			t.Error("that it came back was not noted")
