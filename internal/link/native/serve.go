@@ -95,14 +95,7 @@ func (s *Session) serveDatagrams(ctx context.Context, a *flow.Association, id ui
 // serveStream carries a stream that the peer opened, to its end.
 func (s *Session) serveStream(ctx context.Context, st *Stream) {
 	if s.cfg.Accept != nil {
-		take, err := s.cfg.Accept(st.address)
-		if err != nil {
-			st.reject(err)
-			st.Close()
-			return
-		}
-		st.accept()
-		take(st)
+		s.handOver(st)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.DialTimeout)
@@ -131,6 +124,18 @@ func (s *Session) serveStream(ctx context.Context, st *Stream) {
 	}
 	st.accept()
 	_ = pipe.Join(st, target, s.cfg.Meter) // both sides are told
+}
+
+// handOver gives a stream to who accepts streams in place of Dial.
+func (s *Session) handOver(st *Stream) {
+	take, err := s.cfg.Accept(st.address)
+	if err != nil {
+		st.reject(err)
+		st.Close()
+		return
+	}
+	st.accept()
+	take(st)
 }
 
 // accept answers the peer's OPEN, once. Whoever writes waits until the answer
