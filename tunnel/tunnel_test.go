@@ -138,6 +138,57 @@ func TestAProgramIsConnectedToThroughARelay(t *testing.T) {
 	}
 }
 
+// As with TCP, what was written before Close arrives, with a clean end.
+func TestWhatWasWrittenBeforeACloseArrives(t *testing.T) {
+	t.Parallel()
+	url := startRelay(t)
+	provider, user := dial(t, url, "reverse-token"), dial(t, url, "connector-token")
+	ln, err := provider.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	const size = 3 << 20 // more than a window
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			io.CopyN(c, target.Stream(), size)
+			c.Close()
+		}
+	}()
+	for range 5 {
+		c, err := user.DialContext(t.Context(), "tcp", "x:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := io.Copy(io.Discard, c); n != size || err != nil {
+			t.Errorf("read %d bytes, %v", n, err)
+		}
+		c.Close()
+		if err := c.Close(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("a second Close: %v", err)
+		}
+	}
+}
+
+func TestAClientThatIsClosedSaysSo(t *testing.T) {
+	t.Parallel()
+	c, err := tunnel.Dial(t.Context(), startRelay(t), tunnel.Config{Token: "forward-token"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if _, err := c.DialContext(t.Context(), "tcp", "x:1"); !errors.Is(err, tunnel.ErrClosed) {
+		t.Error(err)
+	}
+	if err := c.Err(); err != nil {
+		t.Errorf("it did not end by itself: %v", err)
+	}
+}
+
 func TestARefusedTokenIsAnErrorAtOnce(t *testing.T) {
 	t.Parallel()
 	if _, err := tunnel.Dial(t.Context(), startRelay(t), tunnel.Config{Token: "wrong-token"}); err == nil || strings.Contains(err.Error(), "wrong-token") {
