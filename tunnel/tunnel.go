@@ -43,18 +43,25 @@ type Config struct {
 }
 
 // Conn is a stream through a relay. Its two directions end independently.
+// Deadlines work. Close is that of a TCP connection: what was written still
+// arrives, with a clean end behind it, and what the other side goes on to send is
+// dropped; a side that sends much, or does not end within two minutes, sees a
+// reset.
 type Conn interface {
 	net.Conn
 	// CloseWrite ends the direction away from the program.
 	CloseWrite() error
 }
 
-// ErrClosed is for a client that was closed.
-var ErrClosed = errors.New("tunnel: the client was closed")
+// ErrClosed is for a client that was closed, or that ended by itself: then
+// [Client.Err] says why.
+var ErrClosed = errors.New("tunnel: the client is closed")
 
 // Client is a connection to a relay.
 type Client struct {
 	peer *peer.Peer
+
+	closing sync.WaitGroup // of streams that are closed and not yet over
 
 	mu       sync.Mutex // guards below
 	listener *listener
@@ -62,7 +69,8 @@ type Client struct {
 }
 
 // Dial connects to a relay, as ws://host:port or wss://host, and waits until it
-// has taken the token. ctx bounds that alone. Close must follow.
+// has taken the token. It tries again as long as ctx lasts, which bounds this
+// wait alone; a relay that refuses the token ends it at once. Close must follow.
 func Dial(ctx context.Context, relay string, c Config) (*Client, error) {
 	u, err := handshake.NormalizeURL(relay)
 	if err != nil {
@@ -91,16 +99,27 @@ func Dial(ctx context.Context, relay string, c Config) (*Client, error) {
 
 // DialContext connects to address, "host:port", in the network behind the relay;
 // names are resolved there. network is tcp, tcp4 or tcp6, which are the same.
-// It fits http.Transport. The stream is a [Conn].
+// It fits http.Transport. The stream is a [Conn]. While the relay cannot be
+// reached it waits, for ten seconds at most. There is no UDP.
 func (c *Client) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if err := checkNetwork(network, address); err != nil {
 		return nil, err
 	}
 	conn, err := c.peer.Dial(ctx, network, address)
 	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+		return nil, c.dialError(network, err)
 	}
-	return conn, nil
+	return c.conn(conn), nil
+}
+
+// dialError says of a client that has ended that it has.
+func (c *Client) dialError(network string, err error) error {
+	select {
+	case <-c.peer.Done():
+		err = ErrClosed
+	default:
+	}
+	return &net.OpError{Op: "dial", Net: network, Err: err}
 }
 
 // DialEarly is DialContext that does not wait for the target: data, which may be
@@ -117,9 +136,9 @@ func (c *Client) DialEarly(ctx context.Context, network, address string, data []
 		}
 	}
 	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+		return nil, c.dialError(network, err)
 	}
-	return conn, nil
+	return c.conn(conn), nil
 }
 
 func checkNetwork(network, address string) error {
@@ -136,6 +155,11 @@ func checkNetwork(network, address string) error {
 func (c *Client) Listen() (net.Listener, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	select {
+	case <-c.peer.Done():
+		return nil, ErrClosed
+	default:
+	}
 	switch {
 	case c.closed:
 		return nil, ErrClosed
@@ -162,7 +186,12 @@ var errNoListener = errors.New("nobody listens")
 // its token.
 func (c *Client) Done() <-chan struct{} { return c.peer.Done() }
 
-// Close ends the client, its listener and all its streams.
+// Err is why the client has ended by itself; nil while it has not.
+func (c *Client) Err() error { return c.peer.Err() }
+
+// Close ends the client, its listener and all its streams, also those that were
+// closed a moment ago and have not arrived: wait for the other side's word
+// before.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
@@ -171,7 +200,9 @@ func (c *Client) Close() error {
 	if ln != nil {
 		_ = ln.Close() // once is enough
 	}
-	return c.peer.Close()
+	err := c.peer.Close()
+	c.closing.Wait()
+	return err
 }
 
 // backlog is how many streams wait to be accepted; more are refused.
@@ -204,7 +235,7 @@ func (l *listener) take(conn pipe.Conn) {
 func (l *listener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-l.conns:
-		return conn, nil
+		return l.c.conn(conn), nil
 	case <-l.done:
 		return nil, net.ErrClosed
 	case <-l.c.peer.Done():

@@ -13,11 +13,13 @@ package peer
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -109,6 +111,8 @@ type peer struct {
 	quit     context.CancelFunc
 	group    sync.WaitGroup
 
+	lastTry atomic.Pointer[string] // why the last try for a link failed
+
 	mu  sync.Mutex // guards below
 	err error      // why Run ends
 }
@@ -167,19 +171,44 @@ func Open(ctx context.Context, o Options) (*Peer, error) {
 	}
 	p.quit()
 	if why := p.wait(); why != nil {
-		err = why
+		return nil, why
+	}
+	if last := p.lastTry.Load(); last != nil {
+		err = fmt.Errorf("%w; the last try: %s", err, *last)
 	}
 	return nil, err
 }
 
-// Dial opens a stream; see links.
+// Dial opens a stream to a target, over the next link if there is none. The end
+// of the peer ends the wait.
 func (p *Peer) Dial(ctx context.Context, network, address string) (pipe.Conn, error) {
+	ctx, cancel := p.whileUp(ctx)
+	defer cancel()
 	return p.p.links.Dial(ctx, network, address)
 }
 
-// DialEarly opens a stream and does not wait until it is known to be open.
+// DialEarly is Dial that does not wait until the stream is known to be open.
 func (p *Peer) DialEarly(ctx context.Context, network, address string) (pipe.Conn, error) {
+	ctx, cancel := p.whileUp(ctx)
+	defer cancel()
 	return p.p.links.DialEarly(ctx, network, address)
+}
+
+// whileUp is ctx that ends with the peer, too.
+func (p *Peer) whileUp(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(p.p.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// Err is why the peer has ended by itself; nil while it has not.
+func (p *Peer) Err() error {
+	p.p.mu.Lock()
+	defer p.p.mu.Unlock()
+	return p.p.err
 }
 
 // Done is closed when the peer has ended, by Close or because the relay will

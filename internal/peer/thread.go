@@ -39,6 +39,8 @@ func (t *thread) run(ctx context.Context) {
 			return
 		}
 		pause := max(pace.next(), wanted(err))
+		last := t.clean(err.Error())
+		t.lastTry.Store(&last)
 		t.logRetry(err, pause)
 		select {
 		case <-time.After(pause):

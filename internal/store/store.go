@@ -111,11 +111,17 @@ func (s *Store) Write(ctx context.Context, fn func(*Tx) error) error {
 	// the error of doing so again says nothing.
 	defer func() { _ = sqltx.Rollback() }()
 	tx := &Tx{Reader{runner{conn: prepare(sqltx), once: true}}}
-	if err := fn(tx); err != nil {
-		return s.failed(ctx, err)
+	err = fn(tx)
+	if err == nil {
+		err = tx.spent
 	}
-	if tx.spent != nil {
-		return s.failed(ctx, tx.spent)
+	if tx.spent != nil && ctx.Err() != nil && errors.Is(err, tx.spent) {
+		// The end of ctx may meet a query anywhere in package sql, which has no
+		// one error for that.
+		err = ctx.Err()
+	}
+	if err != nil {
+		return s.failed(ctx, err)
 	}
 	if err := sqltx.Commit(); err != nil {
 		return s.failed(ctx, fmt.Errorf("commit: %w", err))

@@ -68,6 +68,10 @@ func (s *Session) addServed(id uuid.UUID, st *Stream, a *flow.Association) bool 
 
 // serveStream carries a stream that the peer opened, to its end.
 func (s *Session) serveStream(ctx context.Context, st *Stream) {
+	if s.cfg.Accept != nil {
+		s.handOver(st)
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.DialTimeout)
 	st.OnBreak(func(error) { cancel() }) // a peer that gives up meanwhile ends the dial
 	target, err := s.cfg.Dial(ctx, "tcp", st.address)
@@ -95,6 +99,18 @@ func (s *Session) serveStream(ctx context.Context, st *Stream) {
 		st.accept()
 	}
 	_ = pipe.Join(st, target, s.cfg.Meter) // both sides are told
+}
+
+// handOver gives a stream to who accepts streams in place of Dial.
+func (s *Session) handOver(st *Stream) {
+	take, err := s.cfg.Accept(st.address)
+	if err != nil {
+		st.reject(err)
+		st.Close()
+		return
+	}
+	st.accept()
+	take(st)
 }
 
 func (s *Session) serveDatagrams(ctx context.Context, a *flow.Association, id uuid.UUID) {

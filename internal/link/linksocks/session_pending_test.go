@@ -268,6 +268,23 @@ func TestATargetThatBreaksBeforeItIsOpenIsAFailedDial(t *testing.T) {
 	})
 }
 
+// As a Join does.
+func TestWhoClosesARefusedStreamAtOnceDoesNotHideWhyNorTellThePeer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e, p := byHand(t, true, link.Config{})
+		c, err := e.DialEarly(t.Context(), "tcp", "target:80")
+		must(t, err)
+		st := c.(*Stream)
+		st.OnBreak(func(error) { _ = st.Close() })
+		p.say(ConnectResponse{Channel: hear[*Connect](p).Channel, Cause: "refused: nobody there"})
+		if err := st.Opened(t.Context()); site.ReasonOf(err) != site.Refused {
+			t.Errorf("opened: %v", err)
+		}
+		p.hearsNothing()
+		wantNothingOpen(t, e)
+	})
+}
+
 func TestAnEarlyStreamSaysWhetherItIsOpen(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		e, p := byHand(t, true, link.Config{})

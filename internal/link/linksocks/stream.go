@@ -127,9 +127,13 @@ func (st *Stream) answer(refused error) bool {
 	return first
 }
 
-// refuse is the peer's no.
+// refuse is the peer's no. The stream fails first: who waits for the word might
+// close it, and tell the peer what it knows.
 func (st *Stream) refuse(err error) {
-	if !st.answer(err) {
+	st.mu.Lock()
+	news := st.word == unsaid && !st.served
+	st.mu.Unlock()
+	if !news {
 		return
 	}
 	if st.early {
@@ -255,7 +259,7 @@ func (st *Stream) Close() error {
 	st.mu.Lock()
 	whole := in.Ended && st.shut && dropped == 0
 	st.mu.Unlock()
-	st.answer(&site.DialError{Reason: site.Other, Address: st.address, Err: net.ErrClosed})
+	st.answer(st.unopened(in.Err)) // as whoever broke it would, who may come second
 	st.s.forget(st)
 	if in.Err == nil && !whole {
 		st.tell(causeAborted)
@@ -267,13 +271,22 @@ func (st *Stream) Close() error {
 // false if the stream has ended already.
 func (st *Stream) fail(err error) bool {
 	first := st.Inbox.Fail(err)
-	if first && !st.served {
-		if _, ok := errors.AsType[*site.DialError](err); !ok {
-			err = &site.DialError{Reason: site.NetworkUnreachable, Address: st.address, Err: err}
-		}
-		st.answer(err)
+	if first {
+		st.answer(st.unopened(err))
 	}
 	return first
+}
+
+// unopened is the word on a stream that ended with err before there was one:
+// nil if this end closed it.
+func (st *Stream) unopened(err error) error {
+	if dial, ok := errors.AsType[*site.DialError](err); ok {
+		return dial
+	}
+	if err == nil {
+		return &site.DialError{Reason: site.Other, Address: st.address, Err: net.ErrClosed}
+	}
+	return &site.DialError{Reason: site.NetworkUnreachable, Address: st.address, Err: err}
 }
 
 // linkLost ends the stream with its link. A peer that has said all has its say,

@@ -107,9 +107,7 @@ func (r *reader) data(h header) error {
 		b.Give()
 		return err
 	}
-	if st.Offer(b, anyRoom) == flow.Refused {
-		b.Give()
-	}
+	st.receive(b)
 	return nil
 }
 

@@ -49,7 +49,7 @@ func (s *Session) serve(ctx context.Context, id uint32, m opening) error {
 		b := flow.Take(len(m.early))
 		copy(b.Bytes(), m.early)
 		st.allowed -= len(m.early) // all of it at most
-		st.Offer(b, anyRoom)
+		st.receive(b)
 	}
 	s.group.Go(func() { s.serveStream(ctx, st) })
 	return nil
@@ -57,6 +57,39 @@ func (s *Session) serve(ctx context.Context, id uint32, m opening) error {
 
 // anyRoom is for what credit was given for.
 func anyRoom(int) bool { return true }
+
+// receive queues what came for the stream's user.
+func (st *Stream) receive(b *flow.Buffer) {
+	n := int64(b.Len())
+	held := st.s.held.Add(n)
+	if st.Offer(b, anyRoom) == flow.Refused {
+		st.s.held.Add(-n)
+		b.Give()
+		return
+	}
+	if held > maxHeld {
+		st.s.relieve()
+	}
+}
+
+var errTooMuch = errors.New("too much waits for the users of this link")
+
+// relieve ends the stream for which most is held.
+func (s *Session) relieve() {
+	var fullest *Stream
+	most := 0
+	s.mu.Lock()
+	for _, st := range s.streams {
+		if n := st.State().Waiting; n > most {
+			fullest, most = st, n
+		}
+	}
+	s.mu.Unlock()
+	if fullest != nil {
+		s.cfg.Count("receiver_too_slow")
+		fullest.kill(errTooMuch, Failed)
+	}
+}
 
 // refused is what the peer is told of a dial that failed.
 func refused(err error) verdict {
@@ -95,14 +128,7 @@ func (s *Session) serveDatagrams(ctx context.Context, a *flow.Association, id ui
 // serveStream carries a stream that the peer opened, to its end.
 func (s *Session) serveStream(ctx context.Context, st *Stream) {
 	if s.cfg.Accept != nil {
-		take, err := s.cfg.Accept(st.address)
-		if err != nil {
-			st.reject(err)
-			st.Close()
-			return
-		}
-		st.accept()
-		take(st)
+		s.handOver(st)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.DialTimeout)
@@ -131,6 +157,18 @@ func (s *Session) serveStream(ctx context.Context, st *Stream) {
 	}
 	st.accept()
 	_ = pipe.Join(st, target, s.cfg.Meter) // both sides are told
+}
+
+// handOver gives a stream to who accepts streams in place of Dial.
+func (s *Session) handOver(st *Stream) {
+	take, err := s.cfg.Accept(st.address)
+	if err != nil {
+		st.reject(err)
+		st.Close()
+		return
+	}
+	st.accept()
+	take(st)
 }
 
 // accept answers the peer's OPEN, once. Whoever writes waits until the answer

@@ -34,6 +34,9 @@ const (
 	maxDatagrams = 512 << 10
 	// gatherMax is how much of what waits in the outbox goes into one message.
 	gatherMax = 16 << 10
+	// maxHeld is how many bytes may wait for the users of a link. The credit of
+	// its streams may be for more, if there are very many.
+	maxHeld = 256 << 20
 	// wishTimeout is how long the relay may take to answer a wish.
 	wishTimeout = 10 * time.Second
 )
@@ -44,6 +47,7 @@ type Session struct {
 	cfg     link.Config
 	out     flow.Outbox
 	windows windows
+	held    atomic.Int64 // bytes that wait for users
 	closing chan struct{}
 	once    sync.Once
 	done    chan struct{}
@@ -298,7 +302,11 @@ func (s *Session) Dial(ctx context.Context, _, address string) (pipe.Conn, error
 
 // DialEarly implements link.Session.
 func (s *Session) DialEarly(_ context.Context, _, address string) (pipe.Conn, error) {
-	return s.open(address, true)
+	st, err := s.open(address, true)
+	if err != nil {
+		return nil, err // and no stream that is not quite nil
+	}
+	return st, nil
 }
 
 // open sends an OPEN. Numbers must go out in ascending order (4.1), so the

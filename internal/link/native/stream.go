@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -39,6 +40,8 @@ type Stream struct {
 	over     error // what ended the stream
 	closed   bool
 	parting  verdict // why it was closed
+	writeBy  time.Time
+	timer    *time.Timer // for writeBy
 
 	window  int // credit that is open when nothing waits
 	allowed int // bytes that may still come
@@ -150,6 +153,8 @@ func (st *Stream) reserve(n int) (int, error) {
 			st.credit -= n
 			st.sending++
 			return n, nil
+		case !st.writeBy.IsZero() && !time.Now().Before(st.writeBy):
+			return 0, os.ErrDeadlineExceeded
 		}
 		st.writable.Wait()
 	}
@@ -209,6 +214,7 @@ func (st *Stream) grant(n int) {
 	if n == 0 {
 		return
 	}
+	st.s.held.Add(int64(-n))
 	st.mu.Lock()
 	st.pending += n
 	if round := st.s.windows.epoch.Load(); round != st.round {
@@ -297,6 +303,9 @@ func (st *Stream) closeFor(reason Reason, text string) error {
 	st.mu.Lock()
 	st.closed, st.parting = true, verdict{reason, text}
 	st.writable.Broadcast()
+	if st.timer != nil {
+		st.timer.Stop()
+	}
 	window := st.window
 	// Of a stream that was not answered, who answers tells the peer.
 	tell := st.over == nil && (!st.ended || !st.shut || dropped > 0) && !(st.served && !st.heard)
@@ -328,11 +337,12 @@ func (st *Stream) fail(err error) {
 	}
 	st.writable.Broadcast()
 	st.mu.Unlock()
-	st.Inbox.Fail(err)
+	word := err
 	if _, ok := errors.AsType[*site.DialError](err); !ok {
-		err = &site.DialError{Reason: site.NetworkUnreachable, Address: st.address, Err: err}
+		word = &site.DialError{Reason: site.NetworkUnreachable, Address: st.address, Err: err}
 	}
-	st.answer(err)
+	st.answer(word) // before a Join hears of it, whose Close would be another word
+	st.Inbox.Fail(err)
 }
 
 // kill ends the stream with an error and tells the peer, without waiting.
@@ -377,12 +387,36 @@ func (st *Stream) LocalAddr() net.Addr { return addr("") }
 // RemoteAddr is the address that was asked for.
 func (st *Stream) RemoteAddr() net.Addr { return addr(st.address) }
 
-// SetDeadline is for reads alone: see SetWriteDeadline.
-func (st *Stream) SetDeadline(t time.Time) error { return st.SetReadDeadline(t) }
+// SetDeadline implements net.Conn.
+func (st *Stream) SetDeadline(t time.Time) error {
+	_ = st.SetReadDeadline(t) // it cannot fail
+	return st.SetWriteDeadline(t)
+}
 
-// SetWriteDeadline does nothing: a link that takes no bytes ends, with all its
-// streams, and a peer that gives no credit is waited for.
-func (st *Stream) SetWriteDeadline(time.Time) error { return nil }
+// SetWriteDeadline implements net.Conn, for the wait for credit. What the link
+// is just sending it does not interrupt: a link that takes no bytes ends.
+func (st *Stream) SetWriteDeadline(t time.Time) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.writeBy = t
+	if st.timer != nil {
+		st.timer.Stop()
+		st.timer = nil
+	}
+	if !t.IsZero() && !st.closed {
+		st.timer = time.AfterFunc(time.Until(t), st.wakeWriters)
+	}
+	st.writable.Broadcast()
+	return nil
+}
+
+// wakeWriters holds the lock, or a writer that has just looked at the time and is
+// about to wait would miss it.
+func (st *Stream) wakeWriters() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.writable.Broadcast()
+}
 
 type addr string
 
