@@ -28,7 +28,7 @@ func TestWhoStallsInOurOwnDialectHoldsUpNobodyAndLosesNothing(t *testing.T) {
 
 func stallAndGoOn(r *relayRun, stalled, neighbour net.Conn) error {
 	for _, transfer := range []func(net.Conn, int64) error{target.Echo, target.EchoMore, target.EchoMore} {
-		if err := transfer(neighbour, medium); err != nil {
+		if err := transfer(neighbour, 8*small); err != nil {
 			return fmt.Errorf("beside the stalled one: %w", err)
 		}
 	}

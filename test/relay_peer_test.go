@@ -51,13 +51,24 @@ func TestAPeerToldToRetryATokenWaitsForIt(t *testing.T) {
 	}
 }
 
+// In our own dialect they are lanes of one session, and one client.
 func TestAClientMayHaveSeveralLinksAndOpenFast(t *testing.T) {
 	t.Parallel()
+	t.Run("our own dialect", func(t *testing.T) {
+		t.Parallel()
+		severalLinks(t, newRelay(t), 1)
+	})
+	t.Run("linksocks's", func(t *testing.T) {
+		t.Parallel()
+		severalLinks(t, newRelay(t).inLinksocks(), 4)
+	})
+}
+
+func severalLinks(t *testing.T, r *relayRun, clients int) {
 	to := target.Start(t)
-	r := newRelay(t)
 	r.addForward(forwardToken)
 	p := r.peer("client", forwardToken, "--threads", "4", "--fast-open")
-	r.has(forwardToken, 4)
+	r.has(forwardToken, clients)
 	for range 8 {
 		if err := errors.Join(target.Echo(p.open(t, to), small), target.HalfClose(p.open(t, to), small)); err != nil {
 			t.Error(err)
