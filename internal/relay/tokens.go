@@ -168,6 +168,7 @@ func (h *Hub) add(ctx context.Context, spec TokenSpec, given bool) (Added, error
 	if t.port != nil {
 		t.port.serve()
 	}
+	h.log.Info("token added", "kind", string(t.Kind), "id", t.ID, "port", t.Port)
 	return Added{Token: t.Token, Port: t.Port}, nil
 }
 
@@ -327,6 +328,7 @@ func (h *Hub) remove(ctx context.Context, t *token) error {
 	for _, l := range links {
 		l.session.Close()
 	}
+	h.log.Info("token removed", "kind", string(t.Kind), "id", t.ID, "with", len(gone)-1, "links", len(links))
 	return nil
 }
 
