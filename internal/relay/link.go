@@ -101,6 +101,9 @@ func (h *Hub) attach(l *link) bool {
 	if t.Kind == Connector {
 		l.tell(t.reachableLocked())
 	}
+	if h.draining {
+		l.session.Drain()
+	}
 	h.mu.Unlock()
 	return true
 }
@@ -135,6 +138,9 @@ func (t *token) tellPartnersLocked() {
 	switch t.Kind {
 	case Reverse:
 		for _, c := range t.connectors {
+			if len(c.links) == 0 {
+				continue
+			}
 			n := c.reachableLocked()
 			for _, l := range c.links {
 				l.tell(n)

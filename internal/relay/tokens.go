@@ -216,7 +216,8 @@ func (h *Hub) check(spec *TokenSpec) (reverse, same *token, err error) {
 	switch {
 	case other == nil:
 		return reverse, nil, nil
-	case spec.Kind == Connector && other.Kind == Connector && other.reverse == reverse && other.Instance == uuid.Nil:
+	case spec.Kind == Connector && other.Kind == Connector && other.reverse == reverse && other.Instance == uuid.Nil &&
+		slices.Equal(other.Allow, spec.Allow) && slices.Equal(other.Deny, spec.Deny):
 		return reverse, other, nil
 	}
 	return nil, nil, &TokenError{Conflict, spec.Kind.noun() + " already exists"}
@@ -241,6 +242,8 @@ func (h *Hub) keep(ctx context.Context, t *token) error {
 	if t.given || h.opts.Keeper == nil {
 		return nil
 	}
+	ctx, cancel := lasting(ctx)
+	defer cancel()
 	return h.opts.Keeper.Put(ctx, t.Record)
 }
 
@@ -342,7 +345,15 @@ func (h *Hub) unkeep(ctx context.Context, gone []*token) error {
 	if h.opts.Keeper == nil || len(ids) == 0 {
 		return nil
 	}
+	ctx, cancel := lasting(ctx)
+	defer cancel()
 	return h.opts.Keeper.Delete(ctx, ids...)
+}
+
+// lasting is a context for what is kept: a caller who leaves in the middle must
+// not part what is kept from what is served.
+func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
 }
 
 // Status is the forward and reverse tokens as they are, by creation.
