@@ -88,6 +88,9 @@ func (t *thread) serve(ctx context.Context, conn *ws.Conn, dialect string) error
 		return err
 	case <-l.away:
 		t.links.remove(l)
+		if t.o.NoReconnect {
+			return <-ended // there will be no other: what is open has its time
+		}
 		return errGoingAway
 	}
 }

@@ -14,6 +14,7 @@ package pipe
 import (
 	"errors"
 	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -205,10 +206,22 @@ func abort(c Conn, cause error) {
 }
 
 // Reset ends a stream so that its peer sees an error and not an end, as far as
-// the stream can carry that: a TCP connection sends RST.
+// the stream can carry that: a TCP connection sends RST, also the one under TLS,
+// whose own Close would say that all was sent. It does not wait.
 func Reset(c Conn) {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
+		raw := t.NetConn()
+		dropUnsent(raw)
+		_ = raw.Close()
+		return
+	}
+	dropUnsent(c)
+	_ = c.Close()
+}
+
+// dropUnsent has Close send RST, where there is such a thing.
+func dropUnsent(c net.Conn) {
 	if l, ok := c.(interface{ SetLinger(sec int) error }); ok {
 		_ = l.SetLinger(0) // a socket that is gone already needs no RST
 	}
-	_ = c.Close()
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"crypto/subtle"
 	"errors"
 	"net/http"
@@ -71,7 +72,9 @@ func (h *Hub) welcome(conn *ws.Conn, d *dialect, query url.Values, peer string) 
 		h.Count("auth_slow")
 		conn.Close()
 	})
+	stop := context.AfterFunc(h.ctx, func() { conn.Close() })
 	t, instance, err := h.authenticate(conn, d, query)
+	stop()
 	intime := clock.Stop()
 	if !leave() || !intime {
 		return

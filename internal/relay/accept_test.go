@@ -315,3 +315,16 @@ func TestWhoLeavesBeforeTheAnswerIsForgotten(t *testing.T) {
 		}
 	})
 }
+
+// A peer that says nothing must not hold up the end of the relay.
+func TestAStrangerDoesNotDelayTheEnd(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, f *fixture) {
+		f.connect(nil)
+		synctest.Wait()
+		begun := time.Now()
+		f.hub.Close()
+		if d := time.Since(begun); d > time.Second {
+			t.Errorf("it took %v", d)
+		}
+	})
+}

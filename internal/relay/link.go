@@ -64,6 +64,9 @@ func (h *Hub) serve(conn *ws.Conn, d *dialect, t *token, instance uuid.UUID, pee
 	log.Info("link up")
 	err := l.session.Run(t.ctx)
 	h.detach(l)
+	if t.ctx.Err() != nil && h.ctx.Err() == nil {
+		err = errRemoved
+	}
 	level := slog.LevelInfo
 	if err != nil && !ordinary(err) {
 		level = slog.LevelWarn
@@ -74,10 +77,12 @@ func (h *Hub) serve(conn *ws.Conn, d *dialect, t *token, instance uuid.UUID, pee
 	}
 }
 
+var errRemoved = errors.New("its token was removed")
+
 // ordinary reports whether a link ended as links do.
 func ordinary(err error) bool {
 	closed, ok := errors.AsType[*ws.CloseError](err)
-	return pipe.IsEnd(err) || errors.Is(err, ws.ErrAbrupt) ||
+	return err == errRemoved || pipe.IsEnd(err) || errors.Is(err, ws.ErrAbrupt) ||
 		ok && (closed.Code == ws.CodeNormal || closed.Code == ws.CodeGoingAway || closed.Code == ws.CodeNoStatus)
 }
 
@@ -95,6 +100,9 @@ func (h *Hub) attach(l *link) bool {
 	t.tellPartnersLocked()
 	if t.Kind == Connector {
 		l.tell(t.reachableLocked())
+	}
+	if h.draining {
+		l.session.Drain()
 	}
 	h.mu.Unlock()
 	return true
@@ -130,6 +138,9 @@ func (t *token) tellPartnersLocked() {
 	switch t.Kind {
 	case Reverse:
 		for _, c := range t.connectors {
+			if len(c.links) == 0 {
+				continue
+			}
 			n := c.reachableLocked()
 			for _, l := range c.links {
 				l.tell(n)

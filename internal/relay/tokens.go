@@ -168,6 +168,7 @@ func (h *Hub) add(ctx context.Context, spec TokenSpec, given bool) (Added, error
 	if t.port != nil {
 		t.port.serve()
 	}
+	h.log.Info("token added", "kind", string(t.Kind), "id", t.ID, "port", t.Port)
 	return Added{Token: t.Token, Port: t.Port}, nil
 }
 
@@ -215,7 +216,8 @@ func (h *Hub) check(spec *TokenSpec) (reverse, same *token, err error) {
 	switch {
 	case other == nil:
 		return reverse, nil, nil
-	case spec.Kind == Connector && other.Kind == Connector && other.reverse == reverse && other.Instance == uuid.Nil:
+	case spec.Kind == Connector && other.Kind == Connector && other.reverse == reverse && other.Instance == uuid.Nil &&
+		slices.Equal(other.Allow, spec.Allow) && slices.Equal(other.Deny, spec.Deny):
 		return reverse, other, nil
 	}
 	return nil, nil, &TokenError{Conflict, spec.Kind.noun() + " already exists"}
@@ -240,6 +242,8 @@ func (h *Hub) keep(ctx context.Context, t *token) error {
 	if t.given || h.opts.Keeper == nil {
 		return nil
 	}
+	ctx, cancel := lasting(ctx)
+	defer cancel()
 	return h.opts.Keeper.Put(ctx, t.Record)
 }
 
@@ -327,6 +331,7 @@ func (h *Hub) remove(ctx context.Context, t *token) error {
 	for _, l := range links {
 		l.session.Close()
 	}
+	h.log.Info("token removed", "kind", string(t.Kind), "id", t.ID, "with", len(gone)-1, "links", len(links))
 	return nil
 }
 
@@ -340,7 +345,15 @@ func (h *Hub) unkeep(ctx context.Context, gone []*token) error {
 	if h.opts.Keeper == nil || len(ids) == 0 {
 		return nil
 	}
+	ctx, cancel := lasting(ctx)
+	defer cancel()
 	return h.opts.Keeper.Delete(ctx, ids...)
+}
+
+// lasting is a context for what is kept: a caller who leaves in the middle must
+// not part what is kept from what is served.
+func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
 }
 
 // Status is the forward and reverse tokens as they are, by creation.

@@ -330,3 +330,20 @@ func TestATokenOfTheCommandLineIsNotKept(t *testing.T) {
 	}
 	must(t, f.hub.Remove(t.Context(), given.Token))
 }
+
+// To say yes to rules that then do not hold would be worse than a no.
+func TestAConnectorIsNotAddedAgainWithOtherRules(t *testing.T) {
+	t.Parallel()
+	f := serve(t, Options{})
+	f.reverse("some-reverse-token")
+	f.connector("some-connector-token", "some-reverse-token")
+	spec := TokenSpec{
+		Kind: Connector, Token: redact.New("some-connector-token"), ReverseToken: redact.New("some-reverse-token"),
+		Deny: []string{"10.0.0.0/8"},
+	}
+	_, err := f.hub.Add(t.Context(), spec)
+	var refused *TokenError
+	if !errors.As(err, &refused) || refused.Problem != Conflict {
+		t.Errorf("%v", err)
+	}
+}

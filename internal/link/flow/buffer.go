@@ -16,7 +16,7 @@ const (
 	middleBuffer = 64 << 10
 	largeBuffer  = MaxBuffer
 	// joinBelow is the longest payload that is copied behind the one before it.
-	joinBelow = 16 << 10
+	joinBelow = 32 << 10
 )
 
 // Buffer is a piece of pooled memory and what of it is still to be read.
