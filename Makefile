@@ -28,7 +28,7 @@ race: ## run the tests with the race detector
 check: ## all that a change must pass; CI runs this
 	@scripts/check
 
-bench: ## measure a local forward beside OpenSSH's (BENCH='-only down -rounds 9')
+bench: ## measure adit beside OpenSSH, plain hops and a long wire (BENCH='-suite relay -only down')
 	@go run ./bench $(BENCH)
 
 fuzz: ## fuzz every target for 30 s

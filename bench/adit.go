@@ -29,41 +29,41 @@ type aditForward struct {
 // startAdit runs adit serve and returns where its forward listens. The first
 // time it makes the forward; later ones find it in the data directory, and it
 // starts by itself.
-func (s *stage) startAdit(ctx context.Context) (*process, string, error) {
-	p, err := start(s.dir, "adit", s.tools.adit, "serve", "--data", filepath.Join(s.dir, "data"), "--listen", "127.0.0.1:0", "--relay-listen", "off")
+func (f *forwardStage) startAdit(ctx context.Context, _ []string) ([]*process, string, error) {
+	p, err := f.start("adit", f.tools.adit, "serve", "--data", filepath.Join(f.dir, "data"), "--listen", "127.0.0.1:0", "--relay-listen", "off")
 	if err != nil {
 		return nil, "", err
 	}
 	line, err := p.ready(ctx, "adit ready control=")
 	if err != nil {
-		return p, "", err
+		return nil, "", err
 	}
-	s.forward.control, _, _ = strings.Cut(line, " ")
-	if s.forward.id == "" {
-		if err := s.makeForward(ctx); err != nil {
-			return p, "", err
+	f.forward.control, _, _ = strings.Cut(line, " ")
+	if f.forward.id == "" {
+		if err := f.makeForward(ctx); err != nil {
+			return nil, "", err
 		}
 	}
 	var listen string
 	err = p.poll(ctx, func(ctx context.Context) error {
-		listen, err = s.forward.listensAt(ctx)
+		listen, err = f.forward.listensAt(ctx)
 		return err
 	})
-	return p, listen, err
+	return []*process{p}, viaPort(listen), err
 }
 
 // makeForward registers a user, and makes and starts a local forward to the target.
-func (s *stage) makeForward(ctx context.Context) error {
-	f := &s.forward
+func (f *forwardStage) makeForward(ctx context.Context) error {
+	forward := &f.forward
 	var account api.Registered
-	err := f.call(ctx, http.MethodPost, "/auth/register", &api.Registration{
+	err := forward.call(ctx, http.MethodPost, "/auth/register", &api.Registration{
 		Email: "bench@example.com", Username: "bench", Password: "correct horse battery staple",
 	}, &account)
 	if err != nil {
 		return err
 	}
-	f.token = account.Token
-	host, text, err := net.SplitHostPort(s.target)
+	forward.token = account.Token
+	host, text, err := net.SplitHostPort(f.target)
 	if err != nil {
 		return err
 	}
@@ -72,17 +72,17 @@ func (s *stage) makeForward(ctx context.Context) error {
 		return err
 	}
 	var made api.Forward
-	err = f.call(ctx, http.MethodPost, "/port-forwards", &api.ForwardInput{
+	err = forward.call(ctx, http.MethodPost, "/port-forwards", &api.ForwardInput{
 		Name: api.Some("bench"), Type: api.Some(api.ForwardLocal),
 		RemoteHost: api.Some(host), RemotePort: api.Some(port),
-		ServerAddress: api.Some(s.sshd.addr()), Username: api.Some(s.sshd.user),
-		AuthType: api.Some("keyContent"), KeyContent: api.Some(api.Secret(s.sshd.keyPEM)),
+		ServerAddress: api.Some(f.sshd.addr()), Username: api.Some(f.sshd.user),
+		AuthType: api.Some("keyContent"), KeyContent: api.Some(api.Secret(f.sshd.keyPEM)),
 	}, &made)
 	if err != nil {
 		return err
 	}
-	f.id = made.ID
-	return f.call(ctx, http.MethodPost, "/port-forwards/"+f.id+"/start", nil, nil)
+	forward.id = made.ID
+	return forward.call(ctx, http.MethodPost, "/port-forwards/"+forward.id+"/start", nil, nil)
 }
 
 // listensAt gives the forward's address; an error while it is not active.

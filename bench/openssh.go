@@ -30,7 +30,8 @@ type sshServer struct {
 func (s *sshServer) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
 // startSSHD runs sshd on loopback, for the current user and a key of its own.
-func startSSHD(ctx context.Context, dir, path string) (*sshServer, error) {
+func startSSHD(ctx context.Context, st *stage) (*sshServer, error) {
+	dir := st.dir
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -51,7 +52,7 @@ func startSSHD(ctx context.Context, dir, path string) (*sshServer, error) {
 	for _, option := range sshdOptions {
 		args = append(args, "-o", option)
 	}
-	if s.process, err = start(dir, "sshd", path, args...); err != nil {
+	if s.process, err = st.start("sshd", st.tools.sshd, args...); err != nil {
 		return nil, err
 	}
 	return s, s.process.poll(ctx, func(ctx context.Context) error { return greeted(ctx, s.addr()) })
@@ -131,37 +132,37 @@ func greeted(ctx context.Context, address string) error {
 }
 
 // sshArgs are for an ssh that reads no configuration and asks nobody anything.
-func (s *stage) sshArgs(args ...string) []string {
-	all := []string{"-F", "none", "-T", "-p", strconv.Itoa(s.sshd.port), "-i", s.sshd.keyFile,
+func (f *forwardStage) sshArgs(args ...string) []string {
+	all := []string{"-F", "none", "-T", "-p", strconv.Itoa(f.sshd.port), "-i", f.sshd.keyFile,
 		"-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "BatchMode=yes",
-		"-o", "UserKnownHostsFile=" + s.sshd.known, "-o", "GlobalKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=yes",
+		"-o", "UserKnownHostsFile=" + f.sshd.known, "-o", "GlobalKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=yes",
 		"-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "ExitOnForwardFailure=yes"}
-	if s.cipher != "" {
-		all = append(all, "-c", s.cipher)
+	if f.cipher != "" {
+		all = append(all, "-c", f.cipher)
 	}
-	return append(append(all, args...), s.sshd.user+"@127.0.0.1")
+	return append(append(all, args...), f.sshd.user+"@127.0.0.1")
 }
 
 // startSSH runs ssh -N -L to the target and returns where it listens.
-func (s *stage) startSSH(ctx context.Context) (*process, string, error) {
+func (f *forwardStage) startSSH(ctx context.Context, _ []string) ([]*process, string, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, "", err
 	}
 	listen := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	p, err := start(s.dir, "ssh", s.tools.ssh, s.sshArgs("-N", "-L", listen+":"+s.target)...)
+	p, err := f.start("ssh", f.tools.ssh, f.sshArgs("-N", "-L", listen+":"+f.target)...)
 	if err != nil {
 		return nil, "", err
 	}
-	return p, listen, p.poll(ctx, func(ctx context.Context) error { return echoed(ctx, listen) })
+	return []*process{p}, viaPort(listen), p.poll(ctx, func(ctx context.Context) error { return echoed(ctx, listen) })
 }
 
 var cipherLine = regexp.MustCompile(`kex: server->client cipher: (\S+)`)
 
 // agreedCipher logs in once to learn what ssh and sshd encrypt with.
-func (s *stage) agreedCipher(ctx context.Context) (string, error) {
+func (f *forwardStage) agreedCipher(ctx context.Context) (string, error) {
 	// -W is a stream to the target, which ends with our empty input.
-	out, err := output(ctx, readyTimeout, s.tools.ssh, s.sshArgs("-v", "-W", s.target)...)
+	out, err := output(ctx, readyTimeout, f.tools.ssh, f.sshArgs("-v", "-W", f.target)...)
 	if err != nil {
 		return "", err
 	}

@@ -59,11 +59,12 @@ func (p *process) wait() {
 	close(p.exited)
 }
 
-// environment is ours without the settings of another adit.
+// environment is ours without the settings of another adit, whose relay reads
+// linksocks's variables too.
 func environment() []string {
 	var env []string
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "ADIT_") {
+		if !strings.HasPrefix(v, "ADIT_") && !strings.HasPrefix(v, "LINKSOCKS_") {
 			env = append(env, v)
 		}
 	}

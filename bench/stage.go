@@ -11,56 +11,61 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/adit-tunnel/adit/internal/testx/wire"
 )
 
-// stage is all that runs: an sshd, a target, and three ways to it.
+// stage is all that runs for one suite: a target, and the routes to it.
 type stage struct {
-	dir    string
-	tools  tools
-	cipher string // what ssh is told to use; empty: its default
+	dir     string
+	tools   tools
+	cipher  string     // what ssh is told to use; empty: its default
+	target  string     // host:port
+	running []*process // all that were started, ended ones too
 
-	sshd    *sshServer
-	target  string // host:port
-	running []*process
-	forward aditForward
+	wire      *wire.Wire // nil where everything is on loopback; then near and far are nil too
+	near, far *wire.End  // the load is near, the target far
+	bbr       bool       // TCP on the wire uses BBR
 
-	adit, ssh *route
-	hops      *route // two plain TCP hops: what any tunnel of two processes could at best do
+	subject   *route // adit's
+	reference *route // what it is held against
+	beside    []*route
 }
 
-func (s *stage) routes() []*route { return []*route{s.adit, s.ssh, s.hops} }
+func (s *stage) routes() []*route { return append([]*route{s.subject, s.reference}, s.beside...) }
 
 // route is one way to the target.
 type route struct {
-	name    string
-	process *process // the one whose memory and CPU time count; nil for the hops
-	listen  string   // host:port
-	launch  func(context.Context) (*process, string, error)
+	name      string
+	processes []*process // those whose memory and CPU time count, in the order in which they were started
+	via       string     // how tunload goes this way
+	flags     []string   // what launch is always told
+	more      []string   // and what for the test that is made
+	launch    func(ctx context.Context, flags []string) ([]*process, string, error)
 }
 
+// viaPort is how tunload goes by a port that is forwarded to the target.
+func viaPort(listen string) string { return "tcp://" + listen }
+
 // open starts everything; close must follow, whatever it returns.
-func (s *stage) open(ctx context.Context) error {
+func (s *stage) open(ctx context.Context, of suite) error {
 	var err error
-	if s.sshd, err = startSSHD(ctx, s.dir, s.tools.sshd); s.sshd != nil && s.sshd.process != nil {
-		s.running = append(s.running, s.sshd.process)
+	if of.long {
+		if s.wire, err = wire.Open(wire.Conditions{Delay: oneWay}); err != nil {
+			return err
+		}
+		s.near, s.far = s.wire.Left, s.wire.Right
 	}
-	if err != nil {
+	if _, s.target, err = s.startLoad(ctx, "target", "target"); err != nil {
 		return err
 	}
-	if s.target, err = s.startLoad(ctx, "target", "target"); err != nil {
+	if err := of.open(ctx, s); err != nil {
 		return err
 	}
-	// First of all the logins, so that one which cannot work says why.
-	agreed, err := s.agreedCipher(ctx)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("ssh and sshd agree on %s.\n\n", agreed)
-	s.adit = &route{name: "adit", launch: s.startAdit}
-	s.ssh = &route{name: "ssh -L", launch: s.startSSH}
-	s.hops = &route{name: "2 hops", launch: s.startHops}
 	for _, r := range s.routes() {
 		if err := s.restart(ctx, r); err != nil {
 			return err
@@ -69,51 +74,90 @@ func (s *stage) open(ctx context.Context) error {
 	return nil
 }
 
-// restart starts a route's process, after it has stopped the one that was there.
-func (s *stage) restart(ctx context.Context, r *route) error {
-	if r.process != nil {
-		r.process.stop()
-	}
-	p, listen, err := r.launch(ctx)
-	if p != nil {
+// start runs a program that close stops.
+func (s *stage) start(name, path string, args ...string) (*process, error) {
+	return s.startAt(nil, name, path, args...)
+}
+
+// startAt is start, at an end of the wire.
+func (s *stage) startAt(end *wire.End, name, path string, args ...string) (p *process, err error) {
+	err = at(end, func() error {
+		p, err = start(s.dir, name, path, args...)
+		return err
+	})
+	if err == nil {
 		s.running = append(s.running, p)
 	}
-	r.process, r.listen = p, listen
+	return p, err
+}
+
+// at does something at an end of the wire; nil is here.
+func at(end *wire.End, do func() error) error {
+	if end == nil {
+		return do()
+	}
+	return end.Do(do)
+}
+
+// farHost is where what is far listens.
+func (s *stage) farHost() string {
+	if s.far == nil {
+		return "127.0.0.1"
+	}
+	return s.far.Addr.String()
+}
+
+// restart starts a route's processes, after it has stopped those that were there.
+func (s *stage) restart(ctx context.Context, r *route) error {
+	stop(r.processes)
+	var err error
+	r.processes, r.via, err = r.launch(ctx, slices.Concat(r.flags, r.more))
 	return err
 }
 
-// close stops everything, the last first: sshd ends when nobody uses it.
 func (s *stage) close() {
-	for i := range s.running {
-		s.running[len(s.running)-1-i].stop()
+	stop(s.running)
+	if s.wire != nil {
+		s.wire.Close()
 	}
 }
 
-// startLoad runs a tunload that listens and returns its address.
-func (s *stage) startLoad(ctx context.Context, name string, args ...string) (string, error) {
-	p, err := start(s.dir, name, s.tools.tunload, append(args, "-listen", "127.0.0.1:0")...)
-	if err != nil {
-		return "", err
+// stop ends processes, the last first: it uses those before it.
+func stop(all []*process) {
+	for _, p := range slices.Backward(all) {
+		p.stop()
 	}
-	s.running = append(s.running, p)
-	return p.ready(ctx, "tunload ready ")
 }
 
-// startHops runs two plain hops to the target.
-func (s *stage) startHops(ctx context.Context) (*process, string, error) {
-	near, err := s.startLoad(ctx, "hop1", "hop", "-to", s.target)
+// startLoad runs a tunload that listens, at the far end, and returns its address.
+func (s *stage) startLoad(ctx context.Context, name string, args ...string) (*process, string, error) {
+	p, err := s.startAt(s.far, name, s.tools.tunload, append(args, "-listen", s.farHost()+":0")...)
 	if err != nil {
 		return nil, "", err
 	}
-	far, err := s.startLoad(ctx, "hop2", "hop", "-to", near)
-	return nil, far, err
+	address, err := p.ready(ctx, "tunload ready ")
+	return p, address, err
+}
+
+// startHops runs two plain TCP hops to the target: what any tunnel of two
+// processes could at best do.
+func (s *stage) startHops(ctx context.Context, _ []string) ([]*process, string, error) {
+	near, address, err := s.startLoad(ctx, "hop1", "hop", "-to", s.target)
+	if err != nil {
+		return nil, "", err
+	}
+	far, address, err := s.startLoad(ctx, "hop2", "hop", "-to", address)
+	return []*process{near, far}, viaPort(address), err
 }
 
 // figures are what tunload prints of a run, as far as it is used here.
 type figures struct {
 	MBps       float64 `json:"mb_per_s"`
+	AloneMBps  float64 `json:"alone_mb_per_s"`
 	PerSecond  float64 `json:"per_s"`
+	HalfUs     float64 `json:"p50_us"`
 	KBPerConn  float64 `json:"kb_per_conn"`
+	RSSMB      float64 `json:"rss_mb"`
 	CPUSeconds float64 `json:"cpu_s"`
 	Errors     int     `json:"errors"`
 	FirstErr   string  `json:"first_error"`
@@ -129,11 +173,12 @@ const (
 
 // load runs one test over a route. Anything but a perfect run is an error.
 func (s *stage) load(ctx context.Context, r *route, args ...string) (figures, error) {
-	args = append([]string{"run", "-via", "tcp://" + r.listen, "-timeout", loadTimeout.String()}, args...)
-	if r.process != nil {
-		args = append(args, "-pids", r.process.pid())
-	}
-	out, err := output(ctx, loadTimeout+graceTime, s.tools.tunload, args...)
+	args = append([]string{"run", "-via", r.via, "-target", s.target, "-pids", r.pids(), "-timeout", loadTimeout.String()}, args...)
+	var out []byte
+	err := at(s.near, func() (err error) {
+		out, err = output(ctx, loadTimeout+graceTime, s.tools.tunload, args...)
+		return err
+	})
 	var f figures
 	switch {
 	case err != nil:
@@ -148,11 +193,24 @@ func (s *stage) load(ctx context.Context, r *route, args ...string) (figures, er
 	return f, nil
 }
 
-func (r *route) said() string {
-	if r.process == nil {
-		return ""
+// pids are the route's processes as tunload takes them.
+func (r *route) pids() string {
+	ids := make([]string, len(r.processes))
+	for i, p := range r.processes {
+		ids[i] = p.pid()
 	}
-	return r.process.said()
+	return strings.Join(ids, ",")
+}
+
+// said is what the route's processes logged last, for an error.
+func (r *route) said() string {
+	var all strings.Builder
+	for _, p := range r.processes {
+		if said := p.said(); said != "" {
+			fmt.Fprintf(&all, "\n%s%s", p.name, said)
+		}
+	}
+	return all.String()
 }
 
 // output runs a program to its end and returns what it printed, both outputs.
