@@ -28,7 +28,7 @@ race: ## run the tests with the race detector
 check: ## all that a change must pass; CI runs this
 	@scripts/check
 
-bench: ## measure forward and relay beside OpenSSH and plain TCP (BENCH='-suite relay -only down')
+bench: ## measure adit beside OpenSSH, plain hops and a long wire (BENCH='-suite relay -only down')
 	@go run ./bench $(BENCH)
 
 fuzz: ## fuzz every target for 30 s

@@ -29,7 +29,7 @@ type aditForward struct {
 // startAdit runs adit serve and returns where its forward listens. The first
 // time it makes the forward; later ones find it in the data directory, and it
 // starts by itself.
-func (f *forwardStage) startAdit(ctx context.Context) ([]*process, string, error) {
+func (f *forwardStage) startAdit(ctx context.Context, _ []string) ([]*process, string, error) {
 	p, err := f.start("adit", f.tools.adit, "serve", "--data", filepath.Join(f.dir, "data"), "--listen", "127.0.0.1:0", "--relay-listen", "off")
 	if err != nil {
 		return nil, "", err

@@ -27,6 +27,7 @@ func TestARowTellsWhetherTheFloorWasReached(t *testing.T) {
 	t.Parallel()
 	ratio := test{title: "speed", floor: 0.9}
 	size := test{title: "memory", below: 40}
+	share := test{title: "share", least: 0.9}
 	for _, c := range []struct {
 		of              test
 		adit, reference float64
@@ -36,10 +37,12 @@ func TestARowTellsWhetherTheFloorWasReached(t *testing.T) {
 		{ratio, 89, 100, false},
 		{size, 39, 20, true},
 		{size, 40, 80, false},
+		{share, 0.9, 1.2, true},
+		{share, 0.89, 0.5, false},
 		{test{title: "free"}, 1, 100, true},
 	} {
 		var row strings.Builder
-		if got := printRow(&row, c.of, samples{subject: []float64{c.adit}, reference: []float64{c.reference}}); got != c.want {
+		if got := printRow(&row, c.of, values{subject: []float64{c.adit}, reference: []float64{c.reference}}); got != c.want {
 			t.Errorf("%v beside %v: reached is %v", c.adit, c.reference, got)
 		}
 		if missed := strings.Contains(row.String(), "MISSED"); missed == c.want {
@@ -52,8 +55,8 @@ func TestEachRouteBesideHasAColumn(t *testing.T) {
 	t.Parallel()
 	var head, row strings.Builder
 	printHead(&head, []*route{{name: "adit"}, {name: "ssh -L"}, {name: "2 hops"}, {name: "other"}})
-	printRow(&row, test{title: "speed"}, samples{subject: []float64{1}, reference: []float64{2}, beside: [][]float64{{33, 35, 34}, nil}})
-	for column, want := range map[string]string{"adit": "1", "ssh -L": "2", "2 hops": "34", "other": "-"} {
+	printRow(&row, test{title: "speed"}, values{subject: []float64{1}, reference: []float64{2}, beside: [][]float64{{33, 35, 34}, nil}})
+	for column, want := range map[string]string{"adit": "1.00", "ssh -L": "2.00", "2 hops": "34.0", "other": "-"} {
 		end := strings.Index(head.String(), column) + len(column)
 		if got := row.String()[:end]; !strings.HasSuffix(got, " "+want) {
 			t.Errorf("under %q stands %q, want %s", column, got, want)
@@ -77,9 +80,9 @@ func TestSuitesAndTestsAreSelectedByName(t *testing.T) {
 	for _, c := range []struct{ suite, only, want string }{
 		{"", "", named(suites)},
 		{"relay", "", named([]suite{relaySuite})},
-		{"", "rtt,down", "forward/rtt forward/down relay/rtt relay/down"},
-		{"", "rtt16k,idle", "forward/idle relay/rtt16k relay/idle"},
-		{"", "rtt64k", "relay/rtt64k"},
+		{"", "rtt,loss", "forward/rtt relay/rtt linksocks/rtt wire/loss"},
+		{"", "rtt16k,idle", "forward/idle relay/idle linksocks/rtt16k linksocks/idle"},
+		{"wire,linksocks", "down,up", "wire/down wire/up linksocks/down linksocks/up"},
 		{"forward", "up", "forward/up"},
 	} {
 		got, err := choose(c.suite, c.only)
@@ -94,13 +97,35 @@ func TestSuitesAndTestsAreSelectedByName(t *testing.T) {
 	}
 }
 
-func TestTheRelaySuiteNeedsNoOpenSSH(t *testing.T) {
+// What a suite lacks here is a line, and an error where somebody counts on it.
+func TestASuiteThatLacksSomethingIsLeftOutUnlessItIsCountedOn(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	if _, err := findTools([]suite{relaySuite}); err != nil {
-		t.Error(err)
+	t.Setenv("CI", "")
+	both := []suite{forwardSuite, relaySuite}
+	got, err := possible(both, new(tools), options{})
+	if err != nil || named(got) != named([]suite{relaySuite}) {
+		t.Errorf("without OpenSSH: %s, %v", named(got), err)
 	}
-	if _, err := findTools([]suite{relaySuite, forwardSuite}); err == nil || !strings.Contains(err.Error(), "openssh-client") {
-		t.Errorf("without a PATH ssh is found: %v", err)
+	if _, err := possible(both, new(tools), options{suite: "forward,relay"}); err == nil || !strings.Contains(err.Error(), "openssh-client") {
+		t.Errorf("asked for by name: %v", err)
+	}
+	t.Setenv("CI", "true")
+	if _, err := possible(both, new(tools), options{}); err == nil {
+		t.Error("left out in CI")
+	}
+}
+
+func TestARowFromTheSameRunsHasItsOwnValue(t *testing.T) {
+	t.Parallel()
+	some := []figures{{MBps: 90, AloneMBps: 100, RSSMB: 40}}
+	row := test{value: besides, also: []test{{value: peak}}}
+	for want, of := range map[float64]test{0.9: row, 40: row.also[0]} {
+		if v, err := of.values(samples{subject: some, reference: some}); err != nil || v.subject[0] != want {
+			t.Errorf("got %v, %v, want %v", v, err, want)
+		}
+	}
+	if _, err := row.values(samples{subject: some, reference: []figures{{}}}); err == nil {
+		t.Error("what was not measured is a figure")
 	}
 }
 

@@ -8,17 +8,17 @@ import (
 // forwardSuite is a local forward, held against OpenSSH's own through the same
 // sshd. What two plain hops do is shown beside it.
 var forwardSuite = suite{
-	name:    "forward",
-	title:   "adit's local forward beside ssh -L",
-	openSSH: true,
-	open:    openForward,
+	name:  "forward",
+	title: "adit's local forward beside ssh -L",
+	check: findOpenSSH,
+	open:  openForward,
 	tests: []test{
 		{name: "down", title: "download, 1 stream", unit: "MB/s", value: speed, floor: 0.9, beside: true,
 			load: []string{"-test", "down", "-bytes", "512M"}},
 		{name: "down8", title: "download, 8 streams", unit: "MB/s", value: speed, beside: true,
 			load: []string{"-test", "down", "-streams", "8", "-bytes", "80M"}},
 		{name: "up", title: "upload, 1 stream", unit: "MB/s", value: speed, floor: 1.0, beside: true,
-			load: []string{"-test", "up", "-bytes", "384M"}},
+			load: []string{"-test", "up", "-bytes", "384M", "-hash"}},
 		{name: "rtt", title: "round trips, 64 B", unit: "1/s", value: rate, floor: 0.9, beside: true,
 			load: []string{"-test", "rtt", "-n", "6000"}},
 		{name: "connect", title: "short connections, 8 at once", unit: "1/s", value: rate, floor: 0.55, beside: true,

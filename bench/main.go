@@ -1,25 +1,32 @@
 // Command bench measures adit beside what it is held against: the same load to
 // the same target, in interleaved pairs, so that a machine whose speed drifts
 // slows both alike. It prints the medians, their ratio, and whether that
-// reaches the floor it must. It has two suites:
+// reaches the floor it must. It has four suites:
 //
 //   - forward: adit's local forward beside OpenSSH's own `ssh -N -L`, through
 //     the same sshd
-//   - relay: adit's relay and a client of it, entered by SOCKS5, beside two
-//     plain TCP hops, which are the limit of what two processes could do
+//   - relay: adit's relay and a client of it, in adit's own dialect, entered by
+//     SOCKS5, beside two plain TCP hops, which are the limit of what two
+//     processes could do
+//   - linksocks: the same in the linksocks dialect
+//   - wire: adit's relay and a client of it with a long way between them, beside
+//     plain TCP over that way
 //
 // Run it from the module:
 //
 //	go run ./bench
-//	go run ./bench -suite relay
+//	go run ./bench -suite relay,wire
 //	go run ./bench -only down,rtt -rounds 9
 //	go run ./bench -adit bin/other          # an adit that is already built
 //	go run ./bench -cpu                     # on a busy machine: who works more for it
 //
-// All of it runs on loopback, in processes and a directory of its own that are
-// gone when it ends. It needs Go, and OpenSSH's client and server for the suite
-// forward; memory is only measured on Linux. It exits with 1 when a floor is
-// missed, when a byte is wrong, and when a connection fails.
+// All of it runs on this machine, in processes, namespaces and a directory of
+// its own that are gone when it ends. It needs Go, OpenSSH's client and server
+// for the suite forward, and root and /dev/net/tun for the suite wire: where
+// they are missing that suite is left out with a line, but where it was asked
+// for by name or CI is set, that is an error. Memory is only measured on Linux.
+// It exits with 1 when a floor is missed, when a byte is wrong, and when a
+// connection fails.
 package main
 
 import (
@@ -32,7 +39,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -84,8 +90,8 @@ func bench(ctx context.Context, o options) error {
 	if o.rounds < 1 {
 		return errors.New("-rounds is 1 or more")
 	}
-	tools, err := findTools(chosen)
-	if err != nil {
+	var tools tools
+	if chosen, err = possible(chosen, &tools, o); err != nil || len(chosen) == 0 {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "adit-bench-")
@@ -123,12 +129,38 @@ func bench(ctx context.Context, o options) error {
 // tools are the paths of the programs that are run.
 type tools struct{ sshd, ssh, adit, tunload string }
 
-// findTools looks for what the suites need to be installed.
-func findTools(chosen []suite) (tools, error) {
-	var t tools
-	if !slices.ContainsFunc(chosen, func(s suite) bool { return s.openSSH }) {
-		return t, nil
+// possible leaves out the suites that cannot be made here, and says why. Where
+// somebody counts on one, that is an error.
+func possible(chosen []suite, t *tools, o options) ([]suite, error) {
+	counted := o.suite != "" || os.Getenv("CI") != ""
+	var possible []suite
+	for _, s := range chosen {
+		err := s.fit(t, o)
+		if err != nil && counted {
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+		if err != nil {
+			fmt.Printf("%s: left out: %v\n", s.name, err)
+			continue
+		}
+		possible = append(possible, s)
 	}
+	return possible, nil
+}
+
+// fit tells why a suite cannot be made.
+func (of suite) fit(t *tools, o options) error {
+	if o.cpu && of.long {
+		return errors.New("-cpu compares processes, and plain TCP is none")
+	}
+	if of.check == nil {
+		return nil
+	}
+	return of.check(t)
+}
+
+// findOpenSSH looks for OpenSSH's programs.
+func findOpenSSH(t *tools) error {
 	var missing []string
 	if t.ssh = look("ssh"); t.ssh == "" {
 		missing = append(missing, "openssh-client")
@@ -138,9 +170,9 @@ func findTools(chosen []suite) (tools, error) {
 		missing = append(missing, "openssh-server")
 	}
 	if len(missing) > 0 {
-		return t, fmt.Errorf("OpenSSH is missing; on Debian: apt-get install --no-install-recommends %s (-suite relay does without)", strings.Join(missing, " "))
+		return fmt.Errorf("OpenSSH is missing; on Debian: apt-get install --no-install-recommends %s", strings.Join(missing, " "))
 	}
-	return t, nil
+	return nil
 }
 
 // look gives the absolute path of the first of these programs that is there.

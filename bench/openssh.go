@@ -144,7 +144,7 @@ func (f *forwardStage) sshArgs(args ...string) []string {
 }
 
 // startSSH runs ssh -N -L to the target and returns where it listens.
-func (f *forwardStage) startSSH(ctx context.Context) ([]*process, string, error) {
+func (f *forwardStage) startSSH(ctx context.Context, _ []string) ([]*process, string, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, "", err

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/adit-tunnel/adit/internal/testx/wire"
 )
 
 // stage is all that runs for one suite: a target, and the routes to it.
@@ -24,6 +26,10 @@ type stage struct {
 	cipher  string     // what ssh is told to use; empty: its default
 	target  string     // host:port
 	running []*process // all that were started, ended ones too
+
+	wire      *wire.Wire // nil where everything is on loopback; then near and far are nil too
+	near, far *wire.End  // the load is near, the target far
+	bbr       bool       // TCP on the wire uses BBR
 
 	subject   *route // adit's
 	reference *route // what it is held against
@@ -37,7 +43,9 @@ type route struct {
 	name      string
 	processes []*process // those whose memory and CPU time count, in the order in which they were started
 	via       string     // how tunload goes this way
-	launch    func(context.Context) ([]*process, string, error)
+	flags     []string   // what launch is always told
+	more      []string   // and what for the test that is made
+	launch    func(ctx context.Context, flags []string) ([]*process, string, error)
 }
 
 // viaPort is how tunload goes by a port that is forwarded to the target.
@@ -46,6 +54,12 @@ func viaPort(listen string) string { return "tcp://" + listen }
 // open starts everything; close must follow, whatever it returns.
 func (s *stage) open(ctx context.Context, of suite) error {
 	var err error
+	if of.long {
+		if s.wire, err = wire.Open(wire.Conditions{Delay: oneWay}); err != nil {
+			return err
+		}
+		s.near, s.far = s.wire.Left, s.wire.Right
+	}
 	if _, s.target, err = s.startLoad(ctx, "target", "target"); err != nil {
 		return err
 	}
@@ -62,22 +76,51 @@ func (s *stage) open(ctx context.Context, of suite) error {
 
 // start runs a program that close stops.
 func (s *stage) start(name, path string, args ...string) (*process, error) {
-	p, err := start(s.dir, name, path, args...)
+	return s.startAt(nil, name, path, args...)
+}
+
+// startAt is start, at an end of the wire.
+func (s *stage) startAt(end *wire.End, name, path string, args ...string) (p *process, err error) {
+	err = at(end, func() error {
+		p, err = start(s.dir, name, path, args...)
+		return err
+	})
 	if err == nil {
 		s.running = append(s.running, p)
 	}
 	return p, err
 }
 
+// at does something at an end of the wire; nil is here.
+func at(end *wire.End, do func() error) error {
+	if end == nil {
+		return do()
+	}
+	return end.Do(do)
+}
+
+// farHost is where what is far listens.
+func (s *stage) farHost() string {
+	if s.far == nil {
+		return "127.0.0.1"
+	}
+	return s.far.Addr.String()
+}
+
 // restart starts a route's processes, after it has stopped those that were there.
 func (s *stage) restart(ctx context.Context, r *route) error {
 	stop(r.processes)
 	var err error
-	r.processes, r.via, err = r.launch(ctx)
+	r.processes, r.via, err = r.launch(ctx, slices.Concat(r.flags, r.more))
 	return err
 }
 
-func (s *stage) close() { stop(s.running) }
+func (s *stage) close() {
+	stop(s.running)
+	if s.wire != nil {
+		s.wire.Close()
+	}
+}
 
 // stop ends processes, the last first: it uses those before it.
 func stop(all []*process) {
@@ -86,9 +129,9 @@ func stop(all []*process) {
 	}
 }
 
-// startLoad runs a tunload that listens and returns its address.
+// startLoad runs a tunload that listens, at the far end, and returns its address.
 func (s *stage) startLoad(ctx context.Context, name string, args ...string) (*process, string, error) {
-	p, err := s.start(name, s.tools.tunload, append(args, "-listen", "127.0.0.1:0")...)
+	p, err := s.startAt(s.far, name, s.tools.tunload, append(args, "-listen", s.farHost()+":0")...)
 	if err != nil {
 		return nil, "", err
 	}
@@ -98,7 +141,7 @@ func (s *stage) startLoad(ctx context.Context, name string, args ...string) (*pr
 
 // startHops runs two plain TCP hops to the target: what any tunnel of two
 // processes could at best do.
-func (s *stage) startHops(ctx context.Context) ([]*process, string, error) {
+func (s *stage) startHops(ctx context.Context, _ []string) ([]*process, string, error) {
 	near, address, err := s.startLoad(ctx, "hop1", "hop", "-to", s.target)
 	if err != nil {
 		return nil, "", err
@@ -110,8 +153,11 @@ func (s *stage) startHops(ctx context.Context) ([]*process, string, error) {
 // figures are what tunload prints of a run, as far as it is used here.
 type figures struct {
 	MBps       float64 `json:"mb_per_s"`
+	AloneMBps  float64 `json:"alone_mb_per_s"`
 	PerSecond  float64 `json:"per_s"`
+	HalfUs     float64 `json:"p50_us"`
 	KBPerConn  float64 `json:"kb_per_conn"`
+	RSSMB      float64 `json:"rss_mb"`
 	CPUSeconds float64 `json:"cpu_s"`
 	Errors     int     `json:"errors"`
 	FirstErr   string  `json:"first_error"`
@@ -128,7 +174,11 @@ const (
 // load runs one test over a route. Anything but a perfect run is an error.
 func (s *stage) load(ctx context.Context, r *route, args ...string) (figures, error) {
 	args = append([]string{"run", "-via", r.via, "-target", s.target, "-pids", r.pids(), "-timeout", loadTimeout.String()}, args...)
-	out, err := output(ctx, loadTimeout+graceTime, s.tools.tunload, args...)
+	var out []byte
+	err := at(s.near, func() (err error) {
+		out, err = output(ctx, loadTimeout+graceTime, s.tools.tunload, args...)
+		return err
+	})
 	var f figures
 	switch {
 	case err != nil:

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	rowFormat    = "%-32s %-8s %8s %8s %6s  %-11s %-6s %-6s"
+	rowFormat    = "%-32s %-8s %8s %9s %6s  %-11s %-6s %-6s"
 	besideFormat = " %8s"
 )
 
@@ -22,13 +22,15 @@ func printHead(w io.Writer, routes []*route) {
 }
 
 // printRow prints what came of a test and reports whether adit reached its floor.
-func printRow(w io.Writer, t test, got samples) bool {
+func printRow(w io.Writer, t test, got values) bool {
 	subject, reference := median(got.subject), median(got.reference)
 	ratio := subject / reference
 	floor, verdict, reached := "-", "", true
 	switch {
 	case t.floor > 0:
 		floor, reached = fmt.Sprintf("%.2f", t.floor), ratio >= t.floor
+	case t.least > 0:
+		floor, reached = fmt.Sprintf(">= %.2g", t.least), subject >= t.least
 	case t.below > 0:
 		floor, reached = fmt.Sprintf("< %.0f", t.below), subject < t.below
 	}
@@ -38,21 +40,32 @@ func printRow(w io.Writer, t test, got samples) bool {
 	if !reached {
 		verdict = "MISSED"
 	}
-	fmt.Fprintf(w, rowFormat, t.title, t.unit, fmt.Sprintf("%.0f", subject), fmt.Sprintf("%.0f", reference),
+	fmt.Fprintf(w, rowFormat, t.title, t.unit, shown(subject), shown(reference),
 		fmt.Sprintf("%.2f", ratio), spread(got), floor, verdict)
 	for _, values := range got.beside {
-		shown := "-"
+		text := "-"
 		if len(values) > 0 {
-			shown = fmt.Sprintf("%.0f", median(values))
+			text = shown(median(values))
 		}
-		fmt.Fprintf(w, besideFormat, shown)
+		fmt.Fprintf(w, besideFormat, text)
 	}
 	fmt.Fprintln(w)
 	return reached
 }
 
+// shown has as many decimals as a figure of its size deserves.
+func shown(v float64) string {
+	switch {
+	case v < 10:
+		return fmt.Sprintf("%.2f", v)
+	case v < 100:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.0f", v)
+}
+
 // spread is the lowest and the highest ratio of a pair: how far to trust the median's.
-func spread(got samples) string {
+func spread(got values) string {
 	pairs := make([]float64, len(got.subject))
 	for i := range pairs {
 		pairs[i] = got.subject[i] / got.reference[i]

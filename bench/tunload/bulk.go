@@ -51,7 +51,7 @@ func (l *load) bulk(ctx context.Context, dial dialer, res *result) {
 // has, or nil where nobody computed it, and how many bytes went.
 func (l *load) move(c net.Conn) (sum []byte, n int64, err error) {
 	if l.test == "up" {
-		return upload(c, l.bytes)
+		return l.upload(c)
 	}
 	if err := ask(c, modeGive, l.bytes); err != nil {
 		return nil, 0, err
@@ -65,17 +65,33 @@ func (l *load) move(c net.Conn) (sum []byte, n int64, err error) {
 	return nil, n, err
 }
 
-func upload(c net.Conn, total int64) (sum []byte, n int64, err error) {
-	if err := ask(c, modeSum, total); err != nil {
+// upload has the target say what it received: the SHA-256, or only how much,
+// which leaves the path more of the machine.
+func (l *load) upload(c net.Conn) (sum []byte, n int64, err error) {
+	mode := byte(modeCount)
+	if l.hash {
+		mode = modeSum
+	}
+	if err := ask(c, mode, l.bytes); err != nil {
 		return nil, 0, err
 	}
-	n, err = io.CopyBuffer(onlyWriter{c}, io.LimitReader(newStream(), total), make([]byte, copyBuffer))
+	n, err = io.CopyBuffer(onlyWriter{c}, io.LimitReader(newStream(), l.bytes), make([]byte, copyBuffer))
 	if err != nil {
 		return nil, n, err
 	}
-	sum = make([]byte, sha256.Size)
-	_, err = io.ReadFull(c, sum)
-	return sum, n, err
+	if l.hash {
+		sum = make([]byte, sha256.Size)
+		_, err = io.ReadFull(c, sum)
+		return sum, n, err
+	}
+	var count [8]byte
+	if _, err := io.ReadFull(c, count[:]); err != nil {
+		return nil, n, err
+	}
+	if got := int64(binary.BigEndian.Uint64(count[:])); got != n {
+		return nil, n, fmt.Errorf("the target got %d of %d bytes", got, n)
+	}
+	return nil, n, nil
 }
 
 // ask writes the first bytes of a connection.

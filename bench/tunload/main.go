@@ -12,8 +12,9 @@
 //
 // The target speaks a tiny protocol: the first byte of a connection picks what
 // it does. 'E' echoes; 'G' + uint64 sends that many bytes of a seeded stream;
-// 'S' + uint64 reads that many bytes and answers with their SHA-256. Numbers
-// are big-endian. Memory and CPU figures come from /proc and are 0 without one.
+// 'S' + uint64 reads that many bytes and answers with their SHA-256; 'C' + uint64
+// likewise, and answers with a uint64, how many it read. Numbers are big-endian.
+// Memory and CPU figures come from /proc and are 0 without one.
 package main
 
 import (

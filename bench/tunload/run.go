@@ -87,7 +87,7 @@ func run(args []string) error {
 	flags.IntVar(&l.n, "n", 2000, "exchanges (rtt, connect, udp) or connections (idle)")
 	flags.IntVar(&l.size, "size", 64, "bytes an exchange (rtt, udp)")
 	flags.StringVar(&l.pids, "pids", "", "comma-separated process ids whose memory and CPU to report")
-	flags.BoolVar(&l.hash, "hash", false, "verify the SHA-256 of every stream in down (up always verifies)")
+	flags.BoolVar(&l.hash, "hash", false, "verify the SHA-256 of every stream in down and up (slow always verifies)")
 	bytes := flags.String("bytes", "256M", "bytes a stream (down, up, slow)")
 	timeout := flags.Duration("timeout", 60*time.Second, "bound on the whole test")
 	flags.Parse(args)

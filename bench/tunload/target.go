@@ -12,9 +12,10 @@ import (
 
 // What the first byte of a connection asks the target for.
 const (
-	modeEcho = 'E'
-	modeGive = 'G' // and a uint64: how many bytes
-	modeSum  = 'S' // and a uint64: how many bytes
+	modeEcho  = 'E'
+	modeGive  = 'G' // and a uint64: how many bytes
+	modeSum   = 'S' // and a uint64: how many bytes
+	modeCount = 'C' // and a uint64: how many bytes
 )
 
 // target serves until it is killed.
@@ -84,6 +85,12 @@ func serve(c *net.TCPConn) {
 			return
 		}
 		c.Write(h.Sum(nil))
+	case modeCount:
+		got, err := io.CopyBuffer(onlyWriter{io.Discard}, onlyReader{io.LimitReader(c, n)}, make([]byte, copyBuffer))
+		if err != nil {
+			return
+		}
+		c.Write(binary.BigEndian.AppendUint64(nil, uint64(got)))
 	}
 }
 

@@ -34,7 +34,7 @@ func listening(t *testing.T, handle func(*net.TCPConn)) string {
 // measured makes a small test over a path.
 func measured(t *testing.T, l load) *result {
 	t.Helper()
-	l.bytes, l.n, l.size, l.hash = 3<<20+7, 50, 64, true
+	l.bytes, l.n, l.size = 3<<20+7, 50, 64
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	res, err := l.measure(ctx)
@@ -58,8 +58,10 @@ func TestEveryTestIsCleanOverACleanPath(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if r := measured(t, load{test: name, via: via, streams: 3}); r.Errors > 0 || r.Corrupt > 0 || !counted(r) {
-				t.Errorf("%+v", r)
+			for _, hash := range []bool{false, true} {
+				if r := measured(t, load{test: name, via: via, streams: 3, hash: hash}); r.Errors > 0 || r.Corrupt > 0 || !counted(r) {
+					t.Errorf("with hash %v: %+v", hash, r)
+				}
 			}
 		})
 	}
@@ -77,7 +79,7 @@ func TestAPathThatSpoilsBytesIsFound(t *testing.T) {
 			t.Run(test+", "+name, func(t *testing.T) {
 				t.Parallel()
 				via := listening(t, func(c *net.TCPConn) { spoil(c, to, test, way) })
-				if r := measured(t, load{test: test, via: "tcp://" + via, streams: 1}); r.Errors+r.Corrupt == 0 {
+				if r := measured(t, load{test: test, via: "tcp://" + via, streams: 1, hash: true}); r.Errors+r.Corrupt == 0 {
 					t.Errorf("nothing found: %+v", r)
 				}
 			})
@@ -128,7 +130,7 @@ func TestLoadGoesThroughASOCKSProxyWithAPassword(t *testing.T) {
 		_ = socks5.WriteReply(c, socks5.ReplyTo(nil), netip.AddrPort{})
 		carry(c, req.Address())
 	})
-	if r := measured(t, load{test: "down", via: "socks5://me:secret@" + proxy, target: to, streams: 2}); r.Errors > 0 || r.Corrupt > 0 {
+	if r := measured(t, load{test: "down", via: "socks5://me:secret@" + proxy, target: to, streams: 2, hash: true}); r.Errors > 0 || r.Corrupt > 0 {
 		t.Errorf("%+v", r)
 	}
 	if r := measured(t, load{test: "connect", via: "socks5://me:wrong@" + proxy, target: to, streams: 1}); r.Errors != 50 {

@@ -222,6 +222,9 @@ func (st *Stream) grant(n int) {
 	}
 	st.taken += n
 	wide := st.window
+	if 2*st.taken > wide && wide < maxWindow && !st.s.windows.measured() {
+		st.taken = 0
+	}
 	if 2*st.taken > wide && wide < maxWindow && st.over == nil && !st.closed && !st.ended {
 		if more := min(3*wide, maxWindow-wide); st.s.windows.widen(more) {
 			st.window += more

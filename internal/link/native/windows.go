@@ -3,6 +3,7 @@ package native
 import (
 	"encoding/binary"
 	"sync/atomic"
+	"time"
 
 	"github.com/adit-tunnel/adit/internal/link/ws"
 )
@@ -13,6 +14,7 @@ type windows struct {
 	conn    *ws.Conn
 	epoch   atomic.Uint64 // of the last pong that told of a round trip
 	asked   atomic.Uint64 // of the last ping
+	askedAt atomic.Int64  // when that was, in nanoseconds since 1970
 	granted atomic.Int64
 }
 
@@ -39,6 +41,7 @@ func (w *windows) init(conn *ws.Conn) {
 func (w *windows) ping() error {
 	var payload [8]byte
 	binary.BigEndian.PutUint64(payload[:], w.asked.Add(1))
+	w.askedAt.Store(time.Now().UnixNano())
 	return w.conn.Ping(payload[:])
 }
 
@@ -47,6 +50,16 @@ func (w *windows) probe() {
 	if w.asked.Load() == w.epoch.Load() {
 		_ = w.ping() // an error ends the link too
 	}
+}
+
+// maxRound is the longest round trip that is believed. What a user takes while a
+// pong is longer in coming says nothing about the way.
+const maxRound = 2 * time.Second
+
+// measured reports whether what was taken since the last pong was taken in one
+// round trip.
+func (w *windows) measured() bool {
+	return w.asked.Load() == w.epoch.Load() || time.Now().UnixNano()-w.askedAt.Load() < int64(maxRound)
 }
 
 // widen takes n bytes of credit from what the link and the process have, and
