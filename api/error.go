@@ -1,6 +1,9 @@
 package api
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Code names the reason of an error, stable for programs to act on.
 type Code string
@@ -15,8 +18,11 @@ const (
 	CodeMethodNotAllowed Code = "method_not_allowed" // 405
 	CodeRequestTimeout   Code = "request_timeout"    // 408: the body took too long to arrive
 	CodeConflict         Code = "conflict"           // 409
+	CodeLimitReached     Code = "limit_reached"      // 403: the message names the limit
+	CodeTooManyActive    Code = "too_many_active"    // 409: the message names the limit
 	CodeTooLarge         Code = "too_large"          // 413
 	CodeUnsupportedMedia Code = "unsupported_media"  // 415
+	CodeTooManyRequests  Code = "too_many_requests"  // 429, with Retry-After
 	CodeInternal         Code = "internal"           // 500
 
 	CodeServerMissing      Code = "server_missing"      // 400: a forward names no SSH server
@@ -56,6 +62,8 @@ type Error struct {
 	Hint    string   // may be empty
 	Details []string // CodeInvalid only: one sentence for each thing wrong
 	Err     error    // the cause, for logs; never shown
+
+	RetryAfter time.Duration // CodeTooManyRequests only: how long until another try is looked at
 }
 
 func (e *Error) Error() string {

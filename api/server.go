@@ -36,10 +36,11 @@ type ServerInput struct {
 }
 
 // HostKey is what is known of the host key at an address. All is null where
-// no connection was made yet, and on forwards that use a server row.
+// nobody announced one and no connection was made yet, and on forwards that use
+// a server row.
 type HostKey struct {
-	HostKeyFingerprint *string     `json:"hostKeyFingerprint" doc:"SHA256:…, of the recorded key"`
-	HostKeyType        *string     `json:"hostKeyType"`
+	HostKeyFingerprint *string     `json:"hostKeyFingerprint" doc:"SHA256:…, of the recorded key, or of the one that was announced"`
+	HostKeyType        *string     `json:"hostKeyType" doc:"null until the announced key is met"`
 	HostKeyOffered     *OfferedKey `json:"hostKeyOffered"`
 	HostKeyPolicy      *string     `json:"hostKeyPolicy" doc:"null: the operator's"`
 }
@@ -52,7 +53,8 @@ type OfferedKey struct {
 	At          Time   `json:"at"`
 }
 
-// HostKeyInput accepts an offered host key.
+// HostKeyInput accepts an offered host key, or announces one before any
+// connection.
 type HostKeyInput struct {
 	Fingerprint string `json:"fingerprint" required:"true" maxLength:"255" doc:"SHA256:…"`
 }

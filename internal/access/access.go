@@ -23,7 +23,25 @@ type Actor struct {
 	UserID string
 	Admin  bool            // an operator of this installation; opens no one else's rows
 	Teams  map[string]Role // by team id; nil when in none
+	Grant  Grant           // what of that he may do in this way
 }
+
+// Grant bounds what an actor may do by the way in which he came. The zero value
+// bounds nothing: a session.
+type Grant struct {
+	Level Level
+	Only  Scope // the only scope that it is good for; zero for all
+}
+
+// Level is how much an API token may do.
+type Level string
+
+// The levels, each with all that the ones before may. The empty one may all.
+const (
+	LevelRead    Level = "read"
+	LevelOperate Level = "operate"
+	LevelManage  Level = "manage"
+)
 
 // Action is what the actor wants to do in a scope.
 type Action int
@@ -31,15 +49,19 @@ type Action int
 // The actions. List, Create and Sync name a scope and no row, so to a stranger
 // they are forbidden; the others name something that he must not learn of.
 const (
-	List     Action = iota + 1 // list the rows, ?namespace= included
-	Create                     // add a row
-	Sync                       // create and update many
-	Read                       // one row, and its status
-	Operate                    // start and stop
-	Edit                       // change or delete a row, accept or forget its host key
-	ReadTeam                   // the team itself, its members and data
-	Manage                     // invite, remove, roles, invite code, dissolve
-	Leave                      // remove oneself
+	List       Action = iota + 1 // list the rows, ?namespace= included
+	Create                       // add a row
+	Sync                         // create and update many
+	Read                         // one row, and its status
+	Operate                      // start and stop
+	Edit                         // change or delete a row, accept or forget its host key
+	ReadTeam                     // the team itself, its members and data
+	Manage                       // invite, remove, roles, invite code, dissolve
+	Leave                        // remove oneself
+	Account                      // one's password and API tokens: never by an API token
+	ReadAudit                    // what was done in a scope
+	Oversee                      // all users, the settings
+	Administer                   // change users and settings
 )
 
 // Verdict is the answer to May.
@@ -61,6 +83,7 @@ const (
 	owner
 	developer
 	user
+	operator
 )
 
 // table holds every rule. What is not in it is Hidden.
@@ -74,16 +97,51 @@ var table = map[Action]map[standing]Verdict{
 	ReadTeam: {owner: Allowed, developer: Allowed, user: Allowed, stranger: Hidden},
 	Manage:   {owner: Allowed, developer: Forbidden, user: Forbidden, stranger: Hidden},
 	Leave:    {owner: Forbidden, developer: Allowed, user: Allowed, stranger: Hidden},
+
+	Account:    {self: Allowed, stranger: Forbidden},
+	ReadAudit:  {self: Forbidden, owner: Allowed, developer: Forbidden, user: Forbidden, operator: Allowed, stranger: Forbidden},
+	Oversee:    {operator: Allowed, stranger: Forbidden},
+	Administer: {operator: Allowed, stranger: Forbidden},
+}
+
+// levels are those that an API token needs, at least. What is not in it no
+// token may do.
+var levels = map[Action][]Level{
+	List:       {LevelRead, LevelOperate, LevelManage},
+	Read:       {LevelRead, LevelOperate, LevelManage},
+	ReadTeam:   {LevelRead, LevelOperate, LevelManage},
+	ReadAudit:  {LevelRead, LevelOperate, LevelManage},
+	Oversee:    {LevelRead, LevelOperate, LevelManage},
+	Operate:    {LevelOperate, LevelManage},
+	Create:     {LevelManage},
+	Sync:       {LevelManage},
+	Edit:       {LevelManage},
+	Manage:     {LevelManage},
+	Leave:      {LevelManage},
+	Administer: {LevelManage},
 }
 
 // May says whether the actor may do this in the scope. An unknown action or
 // role, and an actor or scope that is nobody, get no more than a stranger.
 func May(a Actor, do Action, in Scope) Verdict {
-	return table[do][a.standing(in)]
+	verdict := table[do][a.standing(in)]
+	if verdict == Allowed && a.Grant.Level != "" && !slices.Contains(levels[do], a.Grant.Level) {
+		return Forbidden
+	}
+	return verdict
 }
 
 func (a Actor) standing(in Scope) standing {
 	if a.UserID == "" || in.IsZero() {
+		return stranger
+	}
+	if !a.Grant.Only.IsZero() && in != a.Grant.Only {
+		return stranger
+	}
+	if in == Installation() {
+		if a.Admin {
+			return operator
+		}
 		return stranger
 	}
 	if in == Personal(a.UserID) {
@@ -110,7 +168,10 @@ func (a Actor) Reach() [][]Scope {
 	if a.UserID == "" {
 		return nil
 	}
-	reach := [][]Scope{{Personal(a.UserID)}}
+	var reach [][]Scope
+	if own := Personal(a.UserID); May(a, Read, own) == Allowed {
+		reach = append(reach, []Scope{own})
+	}
 	var teams []Scope
 	for _, id := range slices.Sorted(maps.Keys(a.Teams)) {
 		if t := Team(id); May(a, Read, t) == Allowed {

@@ -10,21 +10,26 @@ import (
 // The table of the contract once more, as it is written there: what a change
 // of the rules must change in two places.
 const contract = `
-              self      owner     developer user      other
-list          yes       yes       yes       yes       403
-create        yes       yes       yes       403       403
-sync          yes       yes       yes       403       403
-read          yes       yes       yes       yes       404
-operate       yes       yes       yes       yes       404
-edit          yes       yes       yes       403       404
-read-team     404       yes       yes       yes       404
-manage        404       yes       403       403       404
-leave         404       403       yes       yes       404
+              self      owner     developer user      other     operator  read-token operate-token manage-token
+list          yes       yes       yes       yes       403       404       yes        yes           yes
+create        yes       yes       yes       403       403       404       403        403           yes
+sync          yes       yes       yes       403       403       404       403        403           yes
+read          yes       yes       yes       yes       404       404       yes        yes           yes
+operate       yes       yes       yes       yes       404       404       403        yes           yes
+edit          yes       yes       yes       403       404       404       403        403           yes
+read-team     404       yes       yes       yes       404       404       404        404           404
+manage        404       yes       403       403       404       404       404        404           404
+leave         404       403       yes       yes       404       404       404        404           404
+account       yes       404       404       404       403       404       403        403           403
+read-audit    403       yes       403       403       403       yes       403        403           403
+oversee       404       404       404       404       403       yes       404        404           404
+administer    404       404       404       404       403       yes       404        404           404
 `
 
 var actions = map[string]Action{
 	"list": List, "create": Create, "sync": Sync, "read": Read, "operate": Operate, "edit": Edit,
 	"read-team": ReadTeam, "manage": Manage, "leave": Leave,
+	"account": Account, "read-audit": ReadAudit, "oversee": Oversee, "administer": Administer,
 }
 
 var verdicts = map[string]Verdict{"yes": Allowed, "403": Forbidden, "404": Hidden}
@@ -42,6 +47,11 @@ func TestTheTableIsTheContracts(t *testing.T) {
 		"developer": {Actor{UserID: "ann", Teams: map[string]Role{"t": Developer}}, Team("t")},
 		"user":      {Actor{UserID: "ann", Teams: map[string]Role{"t": User}}, Team("t")},
 		"other":     {Actor{UserID: "ann", Teams: map[string]Role{"other": Owner}}, Team("t")},
+		"operator":  {Actor{UserID: "ann", Admin: true}, Installation()},
+
+		"read-token":    {Actor{UserID: "ann", Grant: Grant{Level: LevelRead}}, Personal("ann")},
+		"operate-token": {Actor{UserID: "ann", Grant: Grant{Level: LevelOperate}}, Personal("ann")},
+		"manage-token":  {Actor{UserID: "ann", Grant: Grant{Level: LevelManage}}, Personal("ann")},
 	}
 	if len(lines)-1 != len(actions) || len(table) != len(actions) {
 		t.Errorf("%d lines, %d actions, %d rules", len(lines)-1, len(actions), len(table))
@@ -81,6 +91,43 @@ func TestNoActionOpensAnotherPersonsRows(t *testing.T) {
 				if got := May(actor, action, scope); got == Allowed {
 					t.Errorf("%s may %s in %q", name, do, scope)
 				}
+			}
+		}
+	}
+}
+
+func TestATokenOfOneTeamOpensNothingElse(t *testing.T) {
+	t.Parallel()
+	ann := Actor{
+		UserID: "ann", Admin: true, Teams: map[string]Role{"t": Owner, "t2": Owner},
+		Grant: Grant{Level: LevelManage, Only: Team("t")},
+	}
+	for name, action := range actions {
+		for _, scope := range []Scope{Personal("ann"), Team("t2"), Installation()} {
+			if got := May(ann, action, scope); got == Allowed {
+				t.Errorf("%s in %s", name, scope)
+			}
+		}
+	}
+	if May(ann, Edit, Team("t")) != Allowed || May(ann, Manage, Team("t")) != Allowed {
+		t.Error("nor its own team")
+	}
+	if got := ann.Reach(); !reflect.DeepEqual(got, [][]Scope{{Team("t")}}) {
+		t.Errorf("reach is %v", got)
+	}
+	ann.Grant.Only = Personal("ann")
+	if got := ann.Reach(); !reflect.DeepEqual(got, [][]Scope{{Personal("ann")}}) {
+		t.Errorf("reach is %v", got)
+	}
+}
+
+func TestATokenOfAnUnknownLevelMayNothing(t *testing.T) {
+	t.Parallel()
+	ann := Actor{UserID: "ann", Admin: true, Teams: map[string]Role{"t": Owner}, Grant: Grant{Level: "more"}}
+	for name, action := range actions {
+		for _, scope := range []Scope{Personal("ann"), Team("t"), Installation()} {
+			if got := May(ann, action, scope); got == Allowed {
+				t.Errorf("%s in %s", name, scope)
 			}
 		}
 	}
@@ -126,6 +173,7 @@ func TestAScopeIsReadBackFromItsText(t *testing.T) {
 	t.Parallel()
 	for scope, text := range map[Scope]string{
 		Personal("ann"): "u:ann", Team("t1"): "t:t1", Of("ann", ""): "u:ann", Of("ann", "t1"): "t:t1", Personal("t:x"): "u:t:x",
+		Installation(): "s:adit",
 	} {
 		if scope.String() != text {
 			t.Errorf("%v, want %s", scope, text)
@@ -134,7 +182,7 @@ func TestAScopeIsReadBackFromItsText(t *testing.T) {
 			t.Errorf("%s: %v, %v", text, back, err)
 		}
 	}
-	for _, text := range []string{"", "u", "u:", "t:", "x:ann", "U:ann", "ann", ":ann", "ut:x"} {
+	for _, text := range []string{"", "u", "u:", "t:", "s:", "s:other", "x:ann", "U:ann", "ann", ":ann", "ut:x"} {
 		if scope, err := ParseScope(text); !errors.Is(err, ErrScope) || !scope.IsZero() {
 			t.Errorf("%q: %v, %v", text, scope, err)
 		}

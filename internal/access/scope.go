@@ -5,16 +5,18 @@ import (
 	"fmt"
 )
 
-// A Scope owns rows: one person, or one team. Scopes are comparable; the zero
-// value is nobody's and nobody may do anything in it.
+// A Scope owns rows: one person, one team, or the installation as a whole.
+// Scopes are comparable; the zero value is nobody's and nobody may do anything
+// in it.
 type Scope struct {
-	kind byte // scopeUser or scopeTeam; 0 in the zero value
+	kind byte // scopeUser, scopeTeam or scopeInstallation; 0 in the zero value
 	id   string
 }
 
 const (
-	scopeUser = 'u'
-	scopeTeam = 't'
+	scopeUser         = 'u'
+	scopeTeam         = 't'
+	scopeInstallation = 's'
 )
 
 // ErrScope is a text that is no scope.
@@ -25,6 +27,10 @@ func Personal(userID string) Scope { return newScope(scopeUser, userID) }
 
 // Team is the scope of one team's rows.
 func Team(teamID string) Scope { return newScope(scopeTeam, teamID) }
+
+// Installation is the scope of what belongs to no person and no team: users,
+// settings.
+func Installation() Scope { return Scope{scopeInstallation, "adit"} }
 
 // Of is the scope of a row: its team's, or its creator's when it has no team.
 func Of(userID, teamID string) Scope {
@@ -43,13 +49,16 @@ func newScope(kind byte, id string) Scope {
 
 // ParseScope reads what String wrote. Its error is ErrScope.
 func ParseScope(text string) (Scope, error) {
+	if text == Installation().String() {
+		return Installation(), nil
+	}
 	if len(text) < 3 || text[1] != ':' || text[0] != scopeUser && text[0] != scopeTeam {
 		return Scope{}, fmt.Errorf("%w: %q", ErrScope, text)
 	}
 	return newScope(text[0], text[2:]), nil
 }
 
-// String is the form that is stored: "u:" or "t:" and the id, empty for the
+// String is the form that is stored: "u:", "t:" or "s:" and the id, empty for the
 // zero value. Rows are found by it, so it never changes.
 func (s Scope) String() string {
 	if s.IsZero() {

@@ -4,13 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 )
 
 // ErrBindDenied is wrapped by the errors of BindRules.
 var ErrBindDenied = errors.New("denied: no bind rule allows it")
 
-// BindRules decide where may be listened. Without any, everywhere.
-type BindRules struct{ allow []Rule }
+// BindRules decide where may be listened. Without any, everywhere. They may be
+// used by several goroutines at once.
+type BindRules struct {
+	allow []Rule
+	limit atomic.Pointer[BindRules] // asked last; nil: there is none
+}
 
 // NewBind makes the rules of a list, as ParseRule reads them.
 func NewBind(allow []string) (*BindRules, error) {
@@ -18,7 +23,7 @@ func NewBind(allow []string) (*BindRules, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &BindRules{rules}, nil
+	return &BindRules{allow: rules}, nil
 }
 
 // Check decides about listening at host and port, on this machine or another.
@@ -31,12 +36,16 @@ func NewBind(allow []string) (*BindRules, error) {
 // Port 0, where the system picks one, is allowed by rules without ports, and
 // by those that hold all that an unprivileged user can get, 1024 to 65535.
 //
-// The error of a refusal wraps ErrBindDenied.
+// The error of a refusal wraps ErrBindDenied, and ErrLimited when the limit
+// refuses.
 func (b *BindRules) Check(host string, port uint16) error {
-	if len(b.allow) == 0 || b.allows(host, port) {
-		return nil
+	if len(b.allow) > 0 && !b.allows(host, port) {
+		return fmt.Errorf("listen %s: %w", printable(host, port), ErrBindDenied)
 	}
-	return fmt.Errorf("listen %s: %w", printable(host, port), ErrBindDenied)
+	if limit := b.limit.Load(); limit != nil && !limit.allows(host, port) {
+		return fmt.Errorf("listen %s: %w", printable(host, port), errBindLimit)
+	}
+	return nil
 }
 
 func (b *BindRules) allows(host string, port uint16) bool {

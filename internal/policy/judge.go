@@ -43,6 +43,14 @@ func (p *Policy) judgeAll(t target, here bool) string {
 			return why
 		}
 	}
+	if why := p.judge(t, here); why != "" {
+		return why
+	}
+	return p.judgeLimit(t, here)
+}
+
+// judge asks p alone.
+func (p *Policy) judge(t target, here bool) string {
 	if !t.addr.IsValid() {
 		return p.judgeName(t)
 	}

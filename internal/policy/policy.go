@@ -5,11 +5,11 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/adit-tunnel/adit/internal/site"
 )
@@ -30,7 +30,8 @@ import (
 type Policy struct {
 	outer       *Policy // asked first, and the one that has the built-in denies; nil if this one has
 	allow, deny []Rule
-	self        self // only of the outermost
+	limit       atomic.Pointer[Policy] // asked last; nil: there is none
+	self        self                   // only of the outermost
 }
 
 // New makes the policy of an operator's rules, as ParseRule reads them.
@@ -73,7 +74,7 @@ func (p *Policy) DenySelf(ports ...uint16) {
 // reason site.Denied.
 func (p *Policy) CheckHere(name string, addr netip.AddrPort) error {
 	if !addr.Addr().IsValid() {
-		return denied(name, addr.Port(), whyNoAddress)
+		return denied(name, addr.Port(), whyNoAddress, "")
 	}
 	t := target{name: fold(name), addr: plain(addr.Addr()), port: addr.Port()}
 	why := p.judgeAll(t, true)
@@ -81,9 +82,9 @@ func (p *Policy) CheckHere(name string, addr netip.AddrPort) error {
 	case why == "":
 		return nil
 	case name == "":
-		return denied(addr.Addr().String(), addr.Port(), why)
+		return denied(addr.Addr().String(), addr.Port(), why, "")
 	default:
-		return denied(name, addr.Port(), why+" (it resolves to "+addr.Addr().String()+")")
+		return denied(name, addr.Port(), why, " (it resolves to "+addr.Addr().String()+")")
 	}
 }
 
@@ -105,12 +106,12 @@ func (p *Policy) CheckThere(host string, port uint16) error {
 	if why == "" {
 		return nil
 	}
-	return denied(host, port, why)
+	return denied(host, port, why, "")
 }
 
 // denied is the error of a refusal.
-func denied(host string, port uint16, why string) error {
-	return &site.DialError{Reason: site.Denied, Address: printable(host, port), Err: errors.New(why)}
+func denied(host string, port uint16, why, besides string) error {
+	return &site.DialError{Reason: site.Denied, Address: printable(host, port), Err: because(why, besides)}
 }
 
 // printable is host:port for messages. A host that is no plain text is quoted:

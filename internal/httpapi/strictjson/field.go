@@ -19,7 +19,9 @@ import (
 type field struct {
 	name     string
 	index    []int
-	number   bool // an integer; else a text
+	number   bool // an integer
+	boolean  bool // true or false; of neither kind, nor a list: a text
+	list     bool // of texts, each of them within the limits
 	optional bool // "" means null
 	required bool // in Mode Whole; "" and null are wrong in either
 	secret   bool
@@ -71,6 +73,10 @@ func newField(sf reflect.StructField) field {
 		f.secret = true
 	case reflect.TypeFor[api.Opt[int]]():
 		f.number = true
+	case reflect.TypeFor[api.Opt[bool]]():
+		f.boolean = true
+	case reflect.TypeFor[api.Opt[[]string]]():
+		f.list = true
 	default:
 		panic("strictjson: field " + sf.Name + " has a type that no rule is for")
 	}
@@ -105,6 +111,10 @@ func (f *field) set(target reflect.Value, raw json.RawMessage, mode Mode) []stri
 		return f.store(target, null)
 	case f.number:
 		return f.setNumber(target, raw)
+	case f.boolean:
+		return f.store(target, raw)
+	case f.list:
+		return f.setList(target, raw)
 	}
 	return f.setText(target, raw)
 }
@@ -115,6 +125,10 @@ func (f *field) typeProblem() string {
 		return f.name + " must be one of the following values: " + strings.Join(f.enum, ", ")
 	case f.number:
 		return f.name + " must be an integer number"
+	case f.boolean:
+		return f.name + " must be a boolean value"
+	case f.list:
+		return f.name + " must be an array of strings"
 	}
 	return f.name + " must be a string"
 }
@@ -166,6 +180,26 @@ func (f *field) setText(target reflect.Value, raw json.RawMessage) []string {
 	}
 	if problems := f.textProblems(text); problems != nil {
 		return problems
+	}
+	return f.store(target, raw)
+}
+
+// maxList is how many texts a list may hold.
+const maxList = 1000
+
+// setList stores an array of texts; null among them is no text.
+func (f *field) setList(target reflect.Value, raw json.RawMessage) []string {
+	var texts []*string
+	if json.Unmarshal(raw, &texts) != nil || slices.Contains(texts, nil) {
+		return []string{f.typeProblem()}
+	}
+	if len(texts) > maxList {
+		return []string{fmt.Sprintf("%s must contain not more than %d elements", f.name, maxList)}
+	}
+	for _, text := range texts {
+		if problems := f.textProblems(*text); problems != nil {
+			return problems
+		}
 	}
 	return f.store(target, raw)
 }

@@ -35,6 +35,41 @@ func problems(err error) []string {
 	return []string{told.Message}
 }
 
+func TestListsAndBooleans(t *testing.T) {
+	t.Parallel()
+	type switches struct {
+		On    api.Opt[bool]     `json:"on,omitzero"`
+		Rules api.Opt[[]string] `json:"rules,omitzero" maxLength:"3"`
+	}
+	for body, want := range map[string][]string{
+		`{}`:                           nil,
+		`{"on":null,"rules":null}`:     nil,
+		`{"on":true,"rules":[]}`:       nil,
+		`{"on":false,"rules":["abc"]}`: nil,
+		`{"on":"true"}`:                {"on must be a boolean value"},
+		`{"on":1}`:                     {"on must be a boolean value"},
+		`{"rules":"abc"}`:              {"rules must be an array of strings"},
+		`{"rules":[1]}`:                {"rules must be an array of strings"},
+		`{"rules":["a",null]}`:         {"rules must be an array of strings"},
+		`{"rules":["a","abcd"]}`:       {"rules must be shorter than or equal to 3 characters"},
+		`{"rules":["a\u0000"]}`:        {"rules must not contain NUL characters"},
+		`{"rules":[` + strings.Repeat(`"a",`, 1000) + `"a"]}`: {"rules must contain not more than 1000 elements"},
+	} {
+		if got := problems(Object([]byte(body), Patch, new(switches))); !slices.Equal(got, want) {
+			t.Errorf("%.40s: %q, want %q", body, got, want)
+		}
+	}
+	var got switches
+	if err := Object([]byte(`{"on":true,"rules":["a","b"]}`), Whole, &got); err != nil {
+		t.Error(err)
+	}
+	on, _ := got.On.Get()
+	rules, _ := got.Rules.Get()
+	if !on || !slices.Equal(rules, []string{"a", "b"}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestPatchesAreValidatedFieldByField(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string][]string{
