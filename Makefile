@@ -3,10 +3,10 @@ VERSION ?= $(shell git describe --tags --dirty 2>/dev/null)
 LDFLAGS := -X github.com/adit-tunnel/adit/internal/telemetry.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test race check bench fuzz clean
+.PHONY: help build run demo test race check bench bench-api fuzz clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build ./bin/adit, static
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/adit ./cmd/adit
@@ -30,6 +30,9 @@ check: ## all that a change must pass; CI runs this
 
 bench: ## measure adit beside OpenSSH, plain hops and a long wire (BENCH='-suite relay -only down')
 	@go run ./bench $(BENCH)
+
+bench-api: ## measure the control API under load (BENCH='-users 50 -time 5s')
+	@go run ./bench/api $(BENCH)
 
 fuzz: ## fuzz every target for 30 s
 	@scripts/fuzz 30s

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,8 +20,10 @@ import (
 	"github.com/adit-tunnel/adit/internal/access"
 	"github.com/adit-tunnel/adit/internal/auth"
 	"github.com/adit-tunnel/adit/internal/forward"
+	"github.com/adit-tunnel/adit/internal/policy"
 	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/secret"
+	"github.com/adit-tunnel/adit/internal/sshsite"
 	"github.com/adit-tunnel/adit/internal/store"
 )
 
@@ -32,10 +35,15 @@ type Options struct {
 	Tokens  *auth.Tokens
 	Tunnels *forward.Supervisor
 
-	MinPassword    int           // code points of a new password; 0 for DefaultMinPassword
-	StrictHostKeys bool          // refuse unknown host keys where a row does not say
-	SetupCode      redact.Secret // what the first registration must give; none when zero
-	Logger         *slog.Logger  // nil for slog.Default
+	MinPassword    int               // code points of a new password; 0 for DefaultMinPassword
+	Registration   string            // api.RegistrationInvite, …Open or …Closed; empty for …Invite
+	Targets        *policy.Policy    // what settings narrow; nil for nothing
+	Binds          *policy.BindRules // the same, of what forwards listen on
+	StrictHostKeys bool              // refuse unknown host keys where a row does not say
+	HostCAs        *sshsite.HostCAs  // whose host certificates need no pin; nil for none
+	KeyDir         string            // below which a forward's keyPath is read, an absolute path; empty for nowhere
+	SetupCode      redact.Secret     // what the first registration must give; none when zero
+	Logger         *slog.Logger      // nil for slog.Default
 }
 
 // DefaultMinPassword is how many code points a new password needs.
@@ -44,6 +52,10 @@ const DefaultMinPassword = 8
 // App is the use cases. It is safe for concurrent use.
 type App struct {
 	Options
+	tokens  atomic.Pointer[auth.Tokens]
+	logins  *auth.Guesses   // of passwords
+	codes   *auth.Guesses   // of invite codes
+	setting sync.Mutex      // held while settings change
 	running context.Context // ends with Close
 	stop    context.CancelFunc
 	work    sync.WaitGroup // background work on tunnels
@@ -57,7 +69,11 @@ func New(o Options) *App {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	a := &App{Options: o}
+	if o.Registration == "" {
+		o.Registration = api.RegistrationInvite
+	}
+	a := &App{Options: o, logins: auth.NewGuesses(), codes: auth.NewGuesses()}
+	a.tokens.Store(o.Tokens)
 	a.running, a.stop = context.WithCancel(context.Background())
 	return a
 }
@@ -69,18 +85,30 @@ func (a *App) Close() {
 	a.work.Wait()
 }
 
+// SetTokens has another set of keys sign and verify the tokens of sessions.
+func (a *App) SetTokens(t *auth.Tokens) { a.tokens.Store(t) }
+
 // write is one transaction.
 func (a *App) write(ctx context.Context, fn func(*store.Tx) error) error {
-	return storeError(a.Store.Write(ctx, fn))
+	return Explain(a.Store.Write(ctx, fn))
 }
 
-// storeError translates what of the store's errors people can do something about.
-func storeError(err error) error {
-	if errors.Is(err, store.ErrFull) {
+// Explain translates what of the store's errors people can do something about.
+// Any other error it gives as it is.
+func Explain(err error) error {
+	switch {
+	case errors.Is(err, store.ErrFull):
 		return &api.Error{
 			Code:    api.CodeStorageFull,
 			Message: "There is no space left on the server to save this",
 			Hint:    "free some space where adit keeps its data; what is saved and what runs is not affected",
+			Err:     err,
+		}
+	case errors.Is(err, store.ErrUnavailable):
+		return &api.Error{
+			Code:    api.CodeUnavailable,
+			Message: "The server cannot reach its database",
+			Hint:    "try again in a moment; what runs is not affected",
 			Err:     err,
 		}
 	}
@@ -106,15 +134,43 @@ func newRow(who access.Actor, scope access.Scope) (store.Row, error) {
 
 // scopeOf is the scope that ?namespace= names, if the actor may do this there.
 // Clients written in JavaScript send null and undefined as texts.
-func scopeOf(who access.Actor, namespace string, do access.Action) (access.Scope, error) {
+func scopeOf(ctx context.Context, who access.Actor, namespace string, do access.Action) (access.Scope, error) {
 	scope := access.Personal(who.UserID)
 	switch namespace {
 	case "", "null", "undefined":
 	default:
 		scope = access.Team(namespace)
 	}
+	// A stranger's try is not for the team's own audit.
+	if access.May(who, access.Read, scope) == access.Allowed {
+		ActOf(ctx).in(scope)
+	}
 	if access.May(who, do, scope) != access.Allowed {
 		return access.Scope{}, &api.Error{Code: api.CodeForbidden, Message: "You may not do this in that namespace"}
 	}
 	return scope, nil
+}
+
+// Page is a part of a list. The zero value is the whole.
+type Page struct {
+	Offset int // rows left out before it
+	Limit  int // rows at most; 0 for all
+}
+
+// of cuts the page out of the whole list.
+func pageOf[T any](page Page, list []T) []T {
+	list = list[min(page.Offset, len(list)):]
+	if page.Limit > 0 {
+		list = list[:min(page.Limit, len(list))]
+	}
+	return list
+}
+
+// total counts a list of which shown is a page; the count is asked for only
+// where the page does not tell.
+func total(page Page, shown int, count func() (int, error)) (int, error) {
+	if page == (Page{}) {
+		return shown, nil
+	}
+	return count()
 }

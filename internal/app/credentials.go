@@ -25,6 +25,7 @@ type route struct {
 	key      *store.Key    // nil when no key row is used
 	password bool          // log in with the server's or forward's own password
 	content  bool          // log in with the forward's own key
+	path     string        // log in with the key in this file; only when nothing else is given
 }
 
 // routeOf resolves the SSH server of a forward. server and key are the rows
@@ -65,7 +66,7 @@ func serverRoute(s *store.Server, key *store.Key) (route, *api.Error) {
 	case key == nil && s.KeyRef != "":
 		return r, &api.Error{
 			Code: api.CodeCredentialsMissing, Message: fmt.Sprintf("Key with id %s not found", shorten(s.KeyRef)),
-			Hint: fmt.Sprintf("it was deleted; set the keyId of server %q again", s.Name),
+			Hint: fmt.Sprintf("it was deleted, or its owner has left the team; set the keyId of server %q again", s.Name),
 		}
 	case key == nil:
 		return r, credentialsMissing(label, "set its keyId to a key that is there")
@@ -102,11 +103,8 @@ func manualRoute(f *store.Forward) (route, *api.Error) {
 	case r.password || r.content:
 		return r, nil
 	case readsPath:
-		return r, &api.Error{
-			Code:    api.CodeKeyPathDenied,
-			Message: label + " names a key file, and this server reads none",
-			Hint:    "give the key itself as keyContent, or make it a key row and use serverId",
-		}
+		r.path = f.KeyPath
+		return r, nil
 	case f.AuthType == api.AuthPassword:
 		return r, credentialsMissing(label, "set its password")
 	}

@@ -73,30 +73,31 @@ func TestManualRoutesUseWhatTheirAuthTypeSays(t *testing.T) {
 		path                   string
 		code                   api.Code
 		usesPassword, usesPriv bool
+		usesPath               bool
 	}{
-		{"password", sealedBytes, nil, "", "", true, false},
-		{"password", sealedBytes, sealedBytes, "/k", "", true, false},
-		{"password", nil, sealedBytes, "/k", api.CodeCredentialsMissing, false, false},
-		{"key", nil, sealedBytes, "", "", false, true},
-		{"keyContent", nil, sealedBytes, "/k", "", false, true},
-		{"key", sealedBytes, nil, "", api.CodeCredentialsMissing, false, false},
-		{"key", nil, nil, "/k", api.CodeKeyPathDenied, false, false},
-		{"keyContent", nil, nil, "/k", api.CodeKeyPathDenied, false, false},
-		{"keySelect", nil, nil, "/k", api.CodeCredentialsMissing, false, false},
-		{"keySelect", nil, sealedBytes, "", "", false, true},
-		{"", sealedBytes, nil, "", "", true, false},
-		{"", sealedBytes, nil, "/k", "", true, false},
-		{"", nil, sealedBytes, "/k", "", false, true},
-		{"", sealedBytes, sealedBytes, "", "", true, true},
-		{"", nil, nil, "/k", api.CodeKeyPathDenied, false, false},
-		{"", nil, nil, "", api.CodeCredentialsMissing, false, false},
+		{"password", sealedBytes, nil, "", "", true, false, false},
+		{"password", sealedBytes, sealedBytes, "/k", "", true, false, false},
+		{"password", nil, sealedBytes, "/k", api.CodeCredentialsMissing, false, false, false},
+		{"key", nil, sealedBytes, "", "", false, true, false},
+		{"keyContent", nil, sealedBytes, "/k", "", false, true, false},
+		{"key", sealedBytes, nil, "", api.CodeCredentialsMissing, false, false, false},
+		{"key", nil, nil, "/k", "", false, false, true},
+		{"keyContent", nil, nil, "/k", "", false, false, true},
+		{"keySelect", nil, nil, "/k", api.CodeCredentialsMissing, false, false, false},
+		{"keySelect", nil, sealedBytes, "", "", false, true, false},
+		{"", sealedBytes, nil, "", "", true, false, false},
+		{"", sealedBytes, nil, "/k", "", true, false, false},
+		{"", nil, sealedBytes, "/k", "", false, true, false},
+		{"", sealedBytes, sealedBytes, "", "", true, true, false},
+		{"", nil, nil, "/k", "", false, false, true},
+		{"", nil, nil, "", api.CodeCredentialsMissing, false, false, false},
 	} {
 		f := &store.Forward{ServerAddress: "h", Username: "u", AuthType: c.authType, Password: c.password, KeyContent: c.content, KeyPath: c.path}
 		r, lacks := routeOf(f, nil, nil)
 		if codeOf(lacks) != c.code {
 			t.Errorf("%+v: %v", c, lacks)
 		}
-		if lacks == nil && (r.password != c.usesPassword || r.content != c.usesPriv || r.address != "h:22") {
+		if lacks == nil && (r.password != c.usesPassword || r.content != c.usesPriv || (r.path == "/k") != c.usesPath || r.address != "h:22") {
 			t.Errorf("%+v: %+v", c, r)
 		}
 	}
@@ -132,12 +133,12 @@ func TestWhatIsMissingIsToldInTheOrderOfTheTable(t *testing.T) {
 
 func TestAFullDiskIsTold(t *testing.T) {
 	t.Parallel()
-	err := storeError(fmt.Errorf("commit: %w", store.ErrFull))
+	err := Explain(fmt.Errorf("commit: %w", store.ErrFull))
 	var told *api.Error
 	if !errors.As(err, &told) || told.Code != api.CodeStorageFull {
 		t.Errorf("%v", err)
 	}
-	if other := errors.New("other"); !errors.Is(storeError(other), other) || storeError(nil) != nil {
+	if other := errors.New("other"); !errors.Is(Explain(other), other) || Explain(nil) != nil {
 		t.Error("other errors are changed")
 	}
 }

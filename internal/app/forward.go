@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"reflect"
+	"slices"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
@@ -11,34 +12,49 @@ import (
 )
 
 // Forwards lists the forwards of the namespace, newest first. status is
-// api.StatusActive, api.StatusInactive or empty for both.
-func (a *App) Forwards(ctx context.Context, who access.Actor, namespace, status string) ([]api.Forward, error) {
-	scope, err := scopeOf(who, namespace, access.List)
+// api.StatusActive, api.StatusInactive or empty for both. It tells how many
+// there are.
+func (a *App) Forwards(ctx context.Context, who access.Actor, namespace, status string, page Page) (shown []api.Forward, n int, err error) {
+	scope, err := scopeOf(ctx, who, namespace, access.List)
+	if err != nil {
+		return nil, 0, err
+	}
+	err = a.Store.Read(ctx, func(r *store.Reader) error {
+		if status == "" {
+			if shown, err = a.listForwards(ctx, newRows(r), scope, page); err != nil {
+				return err
+			}
+			n, err = total(page, len(shown), func() (int, error) { return r.CountForwards(ctx, scope) })
+			return err
+		}
+		// What runs is not in the rows.
+		if shown, err = a.listForwards(ctx, newRows(r), scope, Page{}); err != nil {
+			return err
+		}
+		shown = slices.DeleteFunc(shown, func(f api.Forward) bool { return f.Status != status })
+		n, shown = len(shown), pageOf(page, shown)
+		return nil
+	})
+	return shown, n, err
+}
+
+func (a *App) listForwards(ctx context.Context, rows *rows, scope access.Scope, page Page) ([]api.Forward, error) {
+	list, err := rows.from.Forwards(ctx, scope, store.Page(page))
 	if err != nil {
 		return nil, err
 	}
-	shown := []api.Forward{}
-	err = a.Store.Read(ctx, func(r *store.Reader) error {
-		list, err := r.Forwards(ctx, scope, store.Page{})
-		if err != nil {
-			return err
-		}
-		rows := newRows(r)
+	if page == (Page{}) {
 		if err := rows.preload(ctx, scope); err != nil {
-			return err
+			return nil, err
 		}
-		for i := range list {
-			f, err := a.toForward(ctx, rows, &list[i])
-			if err != nil {
-				return err
-			}
-			if status == "" || f.Status == status {
-				shown = append(shown, f)
-			}
+	}
+	shown := make([]api.Forward, len(list))
+	for i := range list {
+		if shown[i], err = a.toForward(ctx, rows, &list[i]); err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	return shown, err
+	}
+	return shown, nil
 }
 
 // Forward reads one forward.
@@ -69,7 +85,7 @@ func (a *App) ForwardStatus(ctx context.Context, who access.Actor, id string) (s
 
 // CreateForward adds a forward to the namespace. It may lack what a start needs.
 func (a *App) CreateForward(ctx context.Context, who access.Actor, namespace string, in api.ForwardInput) (api.Forward, error) {
-	scope, err := scopeOf(who, namespace, access.Create)
+	scope, err := scopeOf(ctx, who, namespace, access.Create)
 	if err != nil {
 		return api.Forward{}, err
 	}
@@ -78,10 +94,14 @@ func (a *App) CreateForward(ctx context.Context, who access.Actor, namespace str
 		return api.Forward{}, err
 	}
 	f := store.Forward{Row: row}
-	err = a.write(ctx, func(tx *store.Tx) error {
+	err = a.change(ctx, func(tx *store.Tx) error {
 		if err := a.applyForward(ctx, &tx.Reader, who, &f, in); err != nil {
 			return err
 		}
+		if err := a.roomFor(ctx, &tx.Reader, who, 1); err != nil {
+			return err
+		}
+		ActOf(ctx).About(scope, f.ID, f.Name)
 		return tx.CreateForward(ctx, f)
 	})
 	if err != nil {
@@ -108,14 +128,15 @@ func (a *App) applyForward(ctx context.Context, r *store.Reader, who access.Acto
 	f.SOCKSUsername = in.SOCKSUsername.Or(f.SOCKSUsername)
 	f.HostKeyPolicy = in.HostKeyPolicy.Or(f.HostKeyPolicy)
 	if in.ServerID.Given() {
-		f.ServerRef, f.ServerID = "", ""
-		if ref, ok := in.ServerID.Get(); ok {
-			server, err := servers.refer(ctx, r, who, f.Scope(), ref)
-			if err != nil {
+		ref, id := "", ""
+		if said, ok := in.ServerID.Get(); ok {
+			var err error
+			if id, err = servers.resolve(ctx, r, who, f.Scope(), said, f.ServerRef, f.ServerID); err != nil {
 				return err
 			}
-			f.ServerRef, f.ServerID = ref, server.ID
+			ref = said
 		}
+		f.ServerRef, f.ServerID = ref, id
 	}
 	if err := a.putForwardSecrets(f, in); err != nil {
 		return err
@@ -213,15 +234,15 @@ func (a *App) toForwardStatus(ctx context.Context, rows *rows, f *store.Forward)
 	}, err
 }
 
-// effectiveNow is null while something that a start needs is missing. A key
-// file that is not read is not missing.
+// effectiveNow is null while something that a start needs is missing. Whether a
+// key file can be read is not looked at.
 func effectiveNow(ctx context.Context, rows *rows, f *store.Forward, st forward.Status) (*api.Effective, error) {
 	server, key, err := rows.of(ctx, f)
 	if err != nil {
 		return nil, err
 	}
 	e, _, lacks := ready(f, server, key)
-	if lacks != nil && lacks.Code != api.CodeKeyPathDenied {
+	if lacks != nil {
 		return nil, nil
 	}
 	return effective(e, st.BoundPort), nil

@@ -3,8 +3,11 @@ package app
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 
@@ -20,20 +23,20 @@ type hostKeys struct {
 	address string
 }
 
-// Pinned implements sshsite.HostKeys.
-func (h *hostKeys) Pinned(ctx context.Context) (ssh.PublicKey, error) {
+// Known implements sshsite.HostKeys.
+func (h *hostKeys) Known(ctx context.Context) (pinned ssh.PublicKey, announced string, err error) {
 	known, err := h.app.Store.HostKey(ctx, h.scope, h.address)
 	if errors.Is(err, store.ErrNotFound) || err == nil && known.Pinned == nil {
-		return nil, nil
+		return nil, known.Announced, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	key, err := ssh.ParsePublicKey(known.Pinned)
+	pinned, err = ssh.ParsePublicKey(known.Pinned)
 	if err != nil {
-		return nil, fmt.Errorf("parse stored host key of %s: %w", h.address, err)
+		return nil, "", fmt.Errorf("parse stored host key of %s: %w", h.address, err)
 	}
-	return key, nil
+	return pinned, "", nil
 }
 
 // Pin implements sshsite.HostKeys. Of two connections that meet an unknown
@@ -51,7 +54,14 @@ func (h *hostKeys) Pin(ctx context.Context, key ssh.PublicKey) error {
 				Hint:    "forget its host key and start again; if it happens again, somebody may be in between",
 			}
 		}
-		known.Pinned, known.PinnedAt, known.Connected = wire, now(), true
+		if known.Announced != "" && known.Announced != ssh.FingerprintSHA256(key) {
+			return false, &api.Error{
+				Code:    api.CodeHostKeyChanged,
+				Message: fmt.Sprintf("the host key of %s was announced while it was connected to, and it offers another: %s", h.address, ssh.FingerprintSHA256(key)),
+				Hint:    "start again: all its keys are looked at then",
+			}
+		}
+		known.Pinned, known.PinnedAt, known.Announced, known.Connected = wire, now(), "", true
 		if bytes.Equal(known.Offered, wire) {
 			known.Offered = nil
 		}
@@ -74,18 +84,21 @@ func (h *hostKeys) Offer(ctx context.Context, key ssh.PublicKey) error {
 }
 
 func (h *hostKeys) change(ctx context.Context, fn func(*store.HostKey) (bool, error)) error {
-	return h.app.write(ctx, func(tx *store.Tx) error {
-		known, err := tx.HostKey(ctx, h.scope, h.address)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
-		known.Scope, known.Address = h.scope, h.address
-		changed, err := fn(&known)
-		if err != nil || !changed {
-			return err
-		}
-		return tx.PutHostKey(ctx, known)
-	})
+	return h.app.write(ctx, func(tx *store.Tx) error { return h.edit(ctx, tx, fn) })
+}
+
+// edit writes what fn makes of what is known, if it says that it changed that.
+func (h *hostKeys) edit(ctx context.Context, tx *store.Tx, fn func(*store.HostKey) (bool, error)) error {
+	known, err := tx.HostKey(ctx, h.scope, h.address)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	known.Scope, known.Address = h.scope, h.address
+	changed, err := fn(&known)
+	if err != nil || !changed {
+		return err
+	}
+	return tx.PutHostKey(ctx, known)
 }
 
 // toHostKey shows what is known of an address.
@@ -93,6 +106,8 @@ func toHostKey(known store.HostKey, policy string) api.HostKey {
 	shown := api.HostKey{HostKeyPolicy: text(policy)}
 	if key, err := ssh.ParsePublicKey(known.Pinned); err == nil {
 		shown.HostKeyFingerprint, shown.HostKeyType = text(ssh.FingerprintSHA256(key)), text(key.Type())
+	} else {
+		shown.HostKeyFingerprint = text(known.Announced)
 	}
 	if key, err := ssh.ParsePublicKey(known.Offered); err == nil {
 		shown.HostKeyOffered = &api.OfferedKey{
@@ -102,14 +117,23 @@ func toHostKey(known store.HostKey, policy string) api.HostKey {
 	return shown
 }
 
-// accept makes the offered key with this fingerprint the pinned one.
+// accept makes the offered key with this fingerprint the pinned one. Before any
+// connection the fingerprint is kept, as that of the key which the server must have.
 func accept(known *store.HostKey, address, fingerprint string) (bool, error) {
 	if key, err := ssh.ParsePublicKey(known.Pinned); err == nil && ssh.FingerprintSHA256(key) == fingerprint {
 		return false, nil
 	}
 	if key, err := ssh.ParsePublicKey(known.Offered); err == nil && ssh.FingerprintSHA256(key) == fingerprint {
-		known.Pinned, known.PinnedAt, known.Offered = known.Offered, now(), nil
+		known.Pinned, known.PinnedAt, known.Offered, known.Announced = known.Offered, now(), nil, ""
 		return true, nil
+	}
+	if !known.Connected {
+		if !isFingerprint(fingerprint) {
+			return false, api.Invalid(`fingerprint must be "SHA256:" and 43 characters of base64`)
+		}
+		was := known.Announced
+		known.Announced = fingerprint
+		return was != fingerprint, nil
 	}
 	return false, &api.Error{
 		Code:    api.CodeConflict,
@@ -118,7 +142,15 @@ func accept(known *store.HostKey, address, fingerprint string) (bool, error) {
 	}
 }
 
-// AcceptServerHostKey pins the host key that a server offered.
+// isFingerprint reports whether s can be what ssh.FingerprintSHA256 gives.
+func isFingerprint(s string) bool {
+	sum, ok := strings.CutPrefix(s, "SHA256:")
+	raw, err := base64.RawStdEncoding.DecodeString(sum)
+	return ok && err == nil && len(raw) == sha256.Size && len(sum) == base64.RawStdEncoding.EncodedLen(sha256.Size)
+}
+
+// AcceptServerHostKey pins the host key that a server offered, or announces the
+// one that it will.
 func (a *App) AcceptServerHostKey(ctx context.Context, who access.Actor, id string, in api.HostKeyInput) (api.Server, error) {
 	s, err := servers.load(ctx, &a.Store.Reader, who, id, access.Edit)
 	if err != nil {
@@ -142,7 +174,8 @@ func (a *App) ForgetServerHostKey(ctx context.Context, who access.Actor, id stri
 	return a.Server(ctx, who, s.ID)
 }
 
-// AcceptForwardHostKey pins the host key that a manual forward's server offered.
+// AcceptForwardHostKey pins the host key that a manual forward's server
+// offered, or announces the one that it will.
 func (a *App) AcceptForwardHostKey(ctx context.Context, who access.Actor, id string, in api.HostKeyInput) (api.Forward, error) {
 	f, address, err := a.manualForward(ctx, who, id)
 	if err != nil {
@@ -196,9 +229,11 @@ func manualAddress(f *store.Forward) (string, bool) {
 func (a *App) acceptHostKey(ctx context.Context, scope access.Scope, address, fingerprint string) error {
 	h := &hostKeys{app: a, scope: scope, address: address}
 	accepted := false
-	err := h.change(ctx, func(known *store.HostKey) (_ bool, err error) {
-		accepted, err = accept(known, address, fingerprint)
-		return accepted, err
+	err := a.change(ctx, func(tx *store.Tx) error {
+		return h.edit(ctx, tx, func(known *store.HostKey) (_ bool, err error) {
+			accepted, err = accept(known, address, fingerprint)
+			return accepted, err
+		})
 	})
 	if err != nil || !accepted {
 		return err
@@ -207,7 +242,7 @@ func (a *App) acceptHostKey(ctx context.Context, scope access.Scope, address, fi
 }
 
 func (a *App) forgetHostKey(ctx context.Context, scope access.Scope, address string) error {
-	err := a.write(ctx, func(tx *store.Tx) error { return tx.DeleteHostKey(ctx, scope, address) })
+	err := a.change(ctx, func(tx *store.Tx) error { return tx.DeleteHostKey(ctx, scope, address) })
 	if err != nil {
 		return err
 	}

@@ -11,19 +11,32 @@ import (
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/store"
 )
 
-// Keys lists the keys of the namespace, newest first.
-func (a *App) Keys(ctx context.Context, who access.Actor, namespace string) ([]api.Key, error) {
-	scope, err := scopeOf(who, namespace, access.List)
+// Keys lists the keys of the namespace, newest first, and tells how many there
+// are.
+func (a *App) Keys(ctx context.Context, who access.Actor, namespace string, page Page) (shown []api.Key, n int, err error) {
+	scope, err := scopeOf(ctx, who, namespace, access.List)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	list, err := a.Store.Keys(ctx, scope, store.Page{})
-	shown := []api.Key{}
+	err = a.Store.Read(ctx, func(r *store.Reader) error {
+		if shown, err = listKeys(ctx, r, scope, page); err != nil {
+			return err
+		}
+		n, err = total(page, len(shown), func() (int, error) { return r.CountKeys(ctx, scope) })
+		return err
+	})
+	return shown, n, err
+}
+
+func listKeys(ctx context.Context, r *store.Reader, scope access.Scope, page Page) ([]api.Key, error) {
+	list, err := r.Keys(ctx, scope, store.Page(page))
+	shown := make([]api.Key, len(list))
 	for i := range list {
-		shown = append(shown, toKey(&list[i]))
+		shown[i] = toKey(&list[i])
 	}
 	return shown, err
 }
@@ -39,7 +52,7 @@ func (a *App) Key(ctx context.Context, who access.Actor, id string) (api.Key, er
 
 // CreateKey adds a key to the namespace.
 func (a *App) CreateKey(ctx context.Context, who access.Actor, namespace string, in api.KeyInput) (api.Key, error) {
-	scope, err := scopeOf(who, namespace, access.Create)
+	scope, err := scopeOf(ctx, who, namespace, access.Create)
 	if err != nil {
 		return api.Key{}, err
 	}
@@ -49,13 +62,14 @@ func (a *App) CreateKey(ctx context.Context, who access.Actor, namespace string,
 	}
 	k := store.Key{Row: row}
 	// Outside the transaction: opening an encrypted key takes long.
-	if err := a.applyKey(&k, in); err != nil {
+	if err := a.applyKey(&k, in, parsedKeys{}); err != nil {
 		return api.Key{}, err
 	}
-	err = a.write(ctx, func(tx *store.Tx) error {
+	err = a.change(ctx, func(tx *store.Tx) error {
 		if err := keys.free(ctx, &tx.Reader, &k.Row); err != nil {
 			return err
 		}
+		ActOf(ctx).About(scope, k.ID, k.Name)
 		return tx.CreateKey(ctx, k)
 	})
 	if err != nil {
@@ -76,7 +90,7 @@ func (a *App) UpdateKey(ctx context.Context, who access.Actor, at Path, in api.K
 			return api.Key{}, err
 		}
 		k := before
-		if err := a.applyKey(&k, in); err != nil { // outside the transaction, as in CreateKey
+		if err := a.applyKey(&k, in, parsedKeys{}); err != nil { // outside the transaction, as in CreateKey
 			return api.Key{}, err
 		}
 		users, err := a.saveKey(ctx, who, before, &k)
@@ -97,7 +111,7 @@ var errMoved = errors.New("the row changed meanwhile")
 // saveKey writes a changed key if it is still as it was before, and gives the
 // forwards that use it.
 func (a *App) saveKey(ctx context.Context, who access.Actor, before store.Key, k *store.Key) (users []store.Forward, err error) {
-	err = a.write(ctx, func(tx *store.Tx) error {
+	err = a.change(ctx, func(tx *store.Tx) error {
 		current, err := keys.load(ctx, &tx.Reader, who, before.ID, access.Edit)
 		if err != nil {
 			return err
@@ -122,11 +136,8 @@ func (a *App) saveKey(ctx context.Context, who access.Actor, before store.Key, k
 
 // applyKey writes what a request gives into the row, and parses the private
 // key where that may have changed.
-func (a *App) applyKey(k *store.Key, in api.KeyInput) error {
-	passphrase := in.Passphrase
-	if value, _ := passphrase.Get(); value == "" && in.Password.Given() {
-		passphrase = in.Password
-	}
+func (a *App) applyKey(k *store.Key, in api.KeyInput, parsed parsedKeys) error {
+	passphrase := passphraseOf(in)
 	before := *k
 	k.LocalID = in.LocalID.Or(k.LocalID)
 	k.Name = in.Name.Or(k.Name)
@@ -150,10 +161,36 @@ func (a *App) applyKey(k *store.Key, in api.KeyInput) error {
 	if reflect.DeepEqual(before.PrivateKey, k.PrivateKey) && reflect.DeepEqual(before.Passphrase, k.Passphrase) {
 		return nil
 	}
-	return a.readPublicKey(k)
+	return a.readPublicKey(k, parsed)
 }
 
-func (a *App) readPublicKey(k *store.Key) error {
+// passphraseOf is the passphrase by either of its names.
+func passphraseOf(in api.KeyInput) api.Opt[api.Secret] {
+	if value, _ := in.Passphrase.Get(); value == "" && in.Password.Given() {
+		return in.Password
+	}
+	return in.Passphrase
+}
+
+// parsedKeys remembers what private keys were parsed to, by what they were
+// parsed of.
+type parsedKeys map[[2]string]parsedKey
+
+type parsedKey struct {
+	signer ssh.Signer
+	err    error
+}
+
+func (p parsedKeys) parse(private, passphrase string) (ssh.Signer, error) {
+	known, ok := p[[2]string{private, passphrase}]
+	if !ok {
+		known.signer, known.err = parseKey(redact.New(private), redact.New(passphrase))
+		p[[2]string{private, passphrase}] = known
+	}
+	return known.signer, known.err
+}
+
+func (a *App) readPublicKey(k *store.Key, parsed parsedKeys) error {
 	private, err := a.open(k.PrivateKey, keySecret(k, privateKeyColumn))
 	if err != nil {
 		return err
@@ -162,7 +199,7 @@ func (a *App) readPublicKey(k *store.Key) error {
 	if err != nil {
 		return err
 	}
-	signer, err := parseKey(private, passphrase)
+	signer, err := parsed.parse(private.Reveal(), passphrase.Reveal())
 	if err != nil {
 		return err
 	}
@@ -173,7 +210,7 @@ func (a *App) readPublicKey(k *store.Key) error {
 
 // DeleteKey removes a key that no wanted forward uses.
 func (a *App) DeleteKey(ctx context.Context, who access.Actor, id string) error {
-	return a.write(ctx, func(tx *store.Tx) error {
+	return a.change(ctx, func(tx *store.Tx) error {
 		k, err := keys.load(ctx, &tx.Reader, who, id, access.Edit)
 		if err != nil {
 			return err

@@ -49,7 +49,12 @@ func (n noun[R]) load(ctx context.Context, r *store.Reader, who access.Actor, id
 	if err != nil {
 		return found, err
 	}
-	switch access.May(who, do, n.row(&found).Scope()) {
+	scope := n.row(&found).Scope()
+	verdict := access.May(who, do, scope)
+	if verdict != access.Hidden {
+		ActOf(ctx).About(scope, n.row(&found).ID, n.label(&found))
+	}
+	switch verdict {
 	case access.Allowed:
 		return found, nil
 	case access.Forbidden:
@@ -62,10 +67,10 @@ func (n noun[R]) load(ctx context.Context, r *store.Reader, who access.Actor, id
 }
 
 // refer finds the row that a field of another row names: in scope first, then
-// among the writer's own.
+// among the writer's own, unless he came with a token that does not open those.
 func (n noun[R]) refer(ctx context.Context, r *store.Reader, who access.Actor, scope access.Scope, ref string) (R, error) {
 	reach := [][]access.Scope{{scope}}
-	if own := access.Personal(who.UserID); own != scope {
+	if own := access.Personal(who.UserID); own != scope && access.May(who, access.Read, own) == access.Allowed {
 		reach = append(reach, []access.Scope{own})
 	}
 	found, err := n.lookup(ctx, r, ref, reach...)
@@ -77,17 +82,39 @@ func (n noun[R]) refer(ctx context.Context, r *store.Reader, who access.Actor, s
 	return found, err
 }
 
+// resolve is refer for a field that named the row with id before, as was; both
+// are empty when it named none. What is sent back as it was answered stays,
+// also when it is another member's own row, which the writer could not name.
+func (n noun[R]) resolve(ctx context.Context, r *store.Reader, who access.Actor, scope access.Scope, ref, was, id string) (string, error) {
+	row, err := n.refer(ctx, r, who, scope, ref)
+	told, ok := errors.AsType[*api.Error](err)
+	switch {
+	case ok && told.Code == api.CodeBadRequest && ref == was && id != "":
+		return id, nil
+	case err != nil:
+		return "", err
+	}
+	return n.row(&row).ID, nil
+}
+
 // lookup keeps from the database what cannot be an id or localId of any row.
 func (n noun[R]) lookup(ctx context.Context, r *store.Reader, ref string, reach ...[]access.Scope) (R, error) {
-	if ref == "" || len(ref) > utf8.UTFMax*api.MaxName || !utf8.ValidString(ref) || strings.ContainsRune(ref, 0) {
+	if !canBeRef(ref) {
 		var none R
 		return none, store.ErrNotFound
 	}
 	return n.find(r, ctx, ref, reach...)
 }
 
-func (n noun[R]) notFound(ref string) *api.Error {
-	return &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("%s with id %s not found", n.name, shorten(ref))}
+// canBeRef reports whether a text can be an id or localId of any row.
+func canBeRef(ref string) bool {
+	return ref != "" && len(ref) <= utf8.UTFMax*api.MaxName && utf8.ValidString(ref) && !strings.ContainsRune(ref, 0)
+}
+
+func (n noun[R]) notFound(ref string) *api.Error { return notFound(n.name, ref) }
+
+func notFound(noun, ref string) *api.Error {
+	return &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("%s with id %s not found", noun, shorten(ref))}
 }
 
 // free refuses a localId that another living row of the scope has.

@@ -22,11 +22,15 @@ func (a *App) StartForward(ctx context.Context, who access.Actor, id string) (ap
 	load := func(ctx context.Context) (spec forward.Spec, err error) {
 		// What ends a try, a stop or its time, is the supervisor's to tell.
 		ctx = context.WithoutCancel(ctx)
-		tried, spec, err = a.loadSpec(ctx, f.ID, signers{})
-		return spec, err
+		if tried, spec, err = a.loadSpec(ctx, f.ID, signers{}); err != nil {
+			return spec, err
+		}
+		// Asked before any connection is made, and again when it runs.
+		return spec, a.mayRun(ctx, &a.Store.Reader, &tried)
 	}
 	commit := func(st forward.Status) error { return a.saveStarted(ctx, tried, st) }
-	if err := a.Tunnels.Start(ctx, f.ID, load, commit); err != nil {
+	// The try goes on without the caller, and the audit tells of its end.
+	if err := a.Tunnels.Start(context.WithoutCancel(ctx), f.ID, load, commit); err != nil {
 		return api.Forward{}, err
 	}
 	return a.Forward(ctx, who, f.ID)
@@ -60,7 +64,7 @@ func gone(err error, id string) error {
 func (a *App) saveStarted(ctx context.Context, tried store.Forward, st forward.Status) error {
 	ctx = context.WithoutCancel(ctx)
 	var current store.Forward
-	err := a.write(ctx, func(tx *store.Tx) (err error) {
+	err := a.change(ctx, func(tx *store.Tx) (err error) {
 		if current, err = tx.Forward(ctx, tried.ID); err != nil {
 			return gone(err, tried.ID)
 		}
@@ -68,10 +72,29 @@ func (a *App) saveStarted(ctx context.Context, tried store.Forward, st forward.S
 			_, lacks := routeOf(&current, nil, nil)
 			return lacks
 		}
+		if err := mayOwn(ctx, &tx.Reader, &current); err != nil {
+			return err
+		}
+		if err := a.mayRun(ctx, &tx.Reader, &current); err != nil {
+			return err
+		}
 		return tx.MarkStarted(ctx, tried.ID, now(), systemPort(&current, st))
 	})
 	if err == nil && !current.UpdatedAt.Equal(tried.UpdatedAt) {
 		a.refresh([]store.Forward{current})
+	}
+	return err
+}
+
+// mayOwn refuses to run the personal forward of somebody who was disabled since
+// he asked for it.
+func mayOwn(ctx context.Context, r *store.Reader, f *store.Forward) error {
+	if f.Namespace != "" {
+		return nil
+	}
+	owner, err := r.UserByID(ctx, f.UserID)
+	if err == nil && owner.Disabled {
+		return &api.Error{Code: api.CodeForbidden, Message: "The account is disabled"}
 	}
 	return err
 }
@@ -93,7 +116,7 @@ func (a *App) StopForward(ctx context.Context, who access.Actor, id string) (api
 	}
 	err = a.Tunnels.Overtake(ctx, f.ID, func(t *forward.Tunnel) error {
 		ctx := context.WithoutCancel(ctx)
-		if err := a.write(ctx, func(tx *store.Tx) error { return gone(tx.MarkStopped(ctx, f.ID), f.ID) }); err != nil {
+		if err := a.change(ctx, func(tx *store.Tx) error { return gone(tx.MarkStopped(ctx, f.ID), f.ID) }); err != nil {
 			return err
 		}
 		t.Stop()
@@ -132,7 +155,7 @@ func (a *App) DeleteForward(ctx context.Context, who access.Actor, id string, fo
 		}
 		// The row goes first: when that fails nothing has happened.
 		ctx := context.WithoutCancel(ctx)
-		if err := a.write(ctx, func(tx *store.Tx) error { return gone(tx.DeleteForward(ctx, f.ID), f.ID) }); err != nil {
+		if err := a.change(ctx, func(tx *store.Tx) error { return gone(tx.DeleteForward(ctx, f.ID), f.ID) }); err != nil {
 			return err
 		}
 		t.Forget()
@@ -233,7 +256,7 @@ func (u *update) plan(ctx context.Context) (old, next forward.Spec, err error) {
 
 // save writes the change.
 func (u *update) save(ctx context.Context) error {
-	return u.app.write(ctx, func(tx *store.Tx) error {
+	return u.app.change(ctx, func(tx *store.Tx) error {
 		f, err := tx.Forward(ctx, u.id)
 		if err != nil {
 			return gone(err, u.id)

@@ -11,29 +11,35 @@ import (
 	"github.com/adit-tunnel/adit/internal/store"
 )
 
-// Servers lists the servers of the namespace, newest first.
-func (a *App) Servers(ctx context.Context, who access.Actor, namespace string) ([]api.Server, error) {
-	scope, err := scopeOf(who, namespace, access.List)
+// Servers lists the servers of the namespace, newest first, and tells how many
+// there are.
+func (a *App) Servers(ctx context.Context, who access.Actor, namespace string, page Page) (shown []api.Server, n int, err error) {
+	scope, err := scopeOf(ctx, who, namespace, access.List)
+	if err != nil {
+		return nil, 0, err
+	}
+	err = a.Store.Read(ctx, func(r *store.Reader) error {
+		if shown, err = listServers(ctx, newRows(r), scope, page); err != nil {
+			return err
+		}
+		n, err = total(page, len(shown), func() (int, error) { return r.CountServers(ctx, scope) })
+		return err
+	})
+	return shown, n, err
+}
+
+func listServers(ctx context.Context, rows *rows, scope access.Scope, page Page) ([]api.Server, error) {
+	list, err := rows.from.Servers(ctx, scope, store.Page(page))
 	if err != nil {
 		return nil, err
 	}
-	shown := []api.Server{}
-	err = a.Store.Read(ctx, func(r *store.Reader) error {
-		list, err := r.Servers(ctx, scope, store.Page{})
-		if err != nil {
-			return err
+	shown := make([]api.Server, len(list))
+	for i := range list {
+		if shown[i], err = toServer(ctx, rows, &list[i]); err != nil {
+			return nil, err
 		}
-		rows := newRows(r)
-		for i := range list {
-			s, err := toServer(ctx, rows, &list[i])
-			if err != nil {
-				return err
-			}
-			shown = append(shown, s)
-		}
-		return nil
-	})
-	return shown, err
+	}
+	return shown, nil
 }
 
 // Server reads one server.
@@ -51,7 +57,7 @@ func (a *App) Server(ctx context.Context, who access.Actor, id string) (shown ap
 
 // CreateServer adds a server to the namespace.
 func (a *App) CreateServer(ctx context.Context, who access.Actor, namespace string, in api.ServerInput) (shown api.Server, err error) {
-	scope, err := scopeOf(who, namespace, access.Create)
+	scope, err := scopeOf(ctx, who, namespace, access.Create)
 	if err != nil {
 		return shown, err
 	}
@@ -60,10 +66,11 @@ func (a *App) CreateServer(ctx context.Context, who access.Actor, namespace stri
 		return shown, err
 	}
 	s := store.Server{Row: row}
-	err = a.write(ctx, func(tx *store.Tx) error {
+	err = a.change(ctx, func(tx *store.Tx) error {
 		if err := a.applyServer(ctx, &tx.Reader, who, &s, in); err != nil {
 			return err
 		}
+		ActOf(ctx).About(scope, s.ID, s.Name)
 		if err := tx.CreateServer(ctx, s); err != nil {
 			return err
 		}
@@ -77,7 +84,7 @@ func (a *App) CreateServer(ctx context.Context, who access.Actor, namespace stri
 // restarts in the background.
 func (a *App) UpdateServer(ctx context.Context, who access.Actor, at Path, in api.ServerInput) (shown api.Server, err error) {
 	var users []store.Forward
-	err = a.write(ctx, func(tx *store.Tx) error {
+	err = a.change(ctx, func(tx *store.Tx) error {
 		s, err := servers.load(ctx, &tx.Reader, who, at.ID, access.Edit)
 		if err != nil {
 			return err
@@ -122,14 +129,15 @@ func (a *App) applyServer(ctx context.Context, r *store.Reader, who access.Actor
 		return api.Invalid(problems...)
 	}
 	if in.KeyID.Given() {
-		s.KeyRef, s.KeyID = "", ""
-		if ref, ok := in.KeyID.Get(); ok {
-			key, err := keys.refer(ctx, r, who, s.Scope(), ref)
-			if err != nil {
+		ref, id := "", ""
+		if said, ok := in.KeyID.Get(); ok {
+			var err error
+			if id, err = keys.resolve(ctx, r, who, s.Scope(), said, s.KeyRef, s.KeyID); err != nil {
 				return err
 			}
-			s.KeyRef, s.KeyID = ref, key.ID
+			ref = said
 		}
+		s.KeyRef, s.KeyID = ref, id
 	}
 	if err := a.put(&s.Password, in.Password, serverSecret(s, passwordColumn)); err != nil {
 		return err
@@ -139,7 +147,7 @@ func (a *App) applyServer(ctx context.Context, r *store.Reader, who access.Actor
 
 // DeleteServer removes a server that no wanted forward uses.
 func (a *App) DeleteServer(ctx context.Context, who access.Actor, id string) error {
-	return a.write(ctx, func(tx *store.Tx) error {
+	return a.change(ctx, func(tx *store.Tx) error {
 		s, err := servers.load(ctx, &tx.Reader, who, id, access.Edit)
 		if err != nil {
 			return err

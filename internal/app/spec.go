@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -28,8 +29,8 @@ func ready(f *store.Forward, server *store.Server, key *store.Key) (ends, route,
 	return e, r, lacks
 }
 
-// signers remembers private keys that were parsed, by their sealed bytes, since
-// an encrypted one costs a good part of a second. Keep it for one batch only.
+// signers remembers private keys that were parsed, by their sealed bytes or, of
+// files, their digest, since an encrypted one costs a good part of a second. Keep it for one batch only.
 type signers map[string]ssh.Signer
 
 // specs builds specs from rows.
@@ -78,7 +79,7 @@ func (s *specs) config(f *store.Forward, r route) (sshsite.Config, error) {
 	config := sshsite.Config{
 		Owner: owner, Address: r.address, User: r.username,
 		Strict:   first(r.policy, s.app.defaultPolicy()) == api.HostKeyStrict,
-		HostKeys: &hostKeys{app: s.app, scope: scope, address: r.address},
+		HostKeys: &hostKeys{app: s.app, scope: scope, address: r.address}, HostCAs: s.app.HostCAs,
 	}
 	var err error
 	switch {
@@ -97,7 +98,24 @@ func (s *specs) config(f *store.Forward, r route) (sshsite.Config, error) {
 		config.Signer, err = s.signer(fmt.Sprintf("port forward %q", f.Name),
 			f.KeyContent, forwardSecret(f, keyContentColumn), f.Passphrase, forwardSecret(f, passphraseColumn))
 	}
+	if r.path != "" {
+		config.Signer, err = s.fileSigner(f, r.path)
+	}
 	return config, err
+}
+
+// fileSigner reads and parses the private key that a forward's keyPath names.
+func (s *specs) fileSigner(f *store.Forward, path string) (ssh.Signer, error) {
+	text, err := s.app.keyFile(f.Name, path)
+	if err != nil {
+		return nil, err
+	}
+	pass, err := s.app.open(f.Passphrase, forwardSecret(f, passphraseColumn))
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(text.Reveal() + "\x00" + pass.Reveal()))
+	return s.parse(fmt.Sprintf("port forward %q, in its key file %q,", f.Name, path), string(sum[:]), text, pass)
 }
 
 // useKey logs in with a key row: its private key, or its password.
@@ -124,6 +142,14 @@ func (s *specs) signer(label string, key []byte, ofKey sealed, passphrase []byte
 	pass, err := s.app.open(passphrase, ofPassphrase)
 	if err != nil {
 		return nil, err
+	}
+	return s.parse(label, at, text, pass)
+}
+
+// parse parses a private key that is remembered as at.
+func (s *specs) parse(label, at string, text, pass redact.Secret) (ssh.Signer, error) {
+	if known := s.parsed[at]; known != nil {
+		return known, nil
 	}
 	signer, err := sshsite.ParseKey(text, pass)
 	if err != nil {

@@ -6,32 +6,41 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"net/netip"
 	"unicode/utf8"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/auth"
 	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/store"
 )
 
-// Caller is who asks, and the session he asks in.
+// Caller is who asks, and by what: a session's token or an API token.
 type Caller struct {
 	access.Actor
 	User      api.User
-	SessionID string
+	SessionID string // empty for an API token
+	TokenID   string // the API token's; empty for a session
 }
 
 func toUser(u store.User) api.User {
 	return api.User{ID: u.ID, Email: u.Email, Username: u.Username, Role: string(u.Role)}
 }
 
-// Register makes the first account, which becomes the operator, and logs it in.
-func (a *App) Register(ctx context.Context, in api.Registration) (api.Registered, error) {
+// Register makes an account and logs it in. The first one becomes the operator.
+// One with an invite code is a member of that team from the beginning.
+func (a *App) Register(ctx context.Context, from netip.Addr, in api.Registration) (api.Registered, error) {
 	if problem := a.PasswordProblem("password", in.Password); problem != "" {
 		return api.Registered{}, api.Invalid(problem)
 	}
 	// Asked before the costly hash, and again in the transaction.
-	if err := a.mayRegister(ctx, &a.Store.Reader, in); err != nil {
+	code, _ := in.InviteCode.Get()
+	err := a.unguessed(ctx, a.codes, code, from, func() (known bool, err error) {
+		_, err = a.mayRegister(ctx, &a.Store.Reader, in)
+		return !isNotFound(err), err
+	})
+	if err != nil {
 		return api.Registered{}, err
 	}
 	hash, err := a.Hasher.Hash(ctx, redact.New(string(in.Password)))
@@ -44,23 +53,36 @@ func (a *App) Register(ctx context.Context, in api.Registration) (api.Registered
 	}
 	at := now()
 	user := store.User{
-		ID: id, Email: in.Email, Username: in.Username, PasswordHash: hash, Role: store.Admin, CreatedAt: at, UpdatedAt: at,
+		ID: id, Email: in.Email, Username: in.Username, PasswordHash: hash, CreatedAt: at, UpdatedAt: at,
 	}
 	token, session, err := a.newSession(user)
 	if err != nil {
 		return api.Registered{}, err
 	}
-	err = a.write(ctx, func(tx *store.Tx) error {
-		if err := a.mayRegister(ctx, &tx.Reader, in); err != nil {
+	err = a.change(ctx, func(tx *store.Tx) error {
+		welcome, err := a.mayRegister(ctx, &tx.Reader, in)
+		if err != nil {
 			return err
 		}
-		err := tx.CreateUser(ctx, user)
+		user.Role = welcome.role
+		err = tx.CreateUser(ctx, user)
 		if errors.Is(err, store.ErrConflict) {
 			return emailTaken(err)
 		}
 		if err != nil {
 			return err
 		}
+		if welcome.team != nil {
+			if _, err := a.join(ctx, tx, *welcome.team, user, access.User, nil); err != nil {
+				return err
+			}
+		}
+		act, scope := ActOf(ctx), access.Installation()
+		if welcome.team != nil {
+			scope = access.Team(welcome.team.ID) // whose owner wants to know
+		}
+		act.by(user)
+		act.About(scope, user.ID, user.Email)
 		return tx.CreateSession(ctx, session)
 	})
 	if err != nil {
@@ -72,34 +94,90 @@ func (a *App) Register(ctx context.Context, in api.Registration) (api.Registered
 	}, nil
 }
 
-// mayRegister says whether this registration is welcome. Once there is an
-// account only an invite code would open the door, and there are none yet.
-func (a *App) mayRegister(ctx context.Context, r *store.Reader, in api.Registration) error {
-	if _, ok := in.InviteCode.Get(); ok {
-		return &api.Error{Code: api.CodeNotFound, Message: "Invite code not found"}
-	}
-	switch _, err := r.UserByEmail(ctx, in.Email); {
-	case err == nil:
-		return emailTaken(nil)
-	case !errors.Is(err, store.ErrNotFound):
-		return err
+// welcome is what becomes of somebody who registers.
+type welcome struct {
+	role store.UserRole
+	team *store.Team // that he is a member of at once; nil for none
+}
+
+// mayRegister says whether this registration is welcome.
+func (a *App) mayRegister(ctx context.Context, r *store.Reader, in api.Registration) (w welcome, err error) {
+	set, err := settings(ctx, r)
+	if err != nil {
+		return w, err
 	}
 	n, err := r.CountUsers(ctx)
 	if err != nil {
+		return w, err
+	}
+	mode := a.registration(set)
+	code, invited := in.InviteCode.Get()
+	if invited && (n == 0 || mode != api.RegistrationClosed) {
+		team, err := teamInvitedTo(ctx, r, code)
+		if err != nil {
+			return w, err
+		}
+		w.team = &team
+	}
+	switch _, err := r.UserByEmail(ctx, in.Email); {
+	case err == nil:
+		return w, emailTaken(nil)
+	case !errors.Is(err, store.ErrNotFound):
+		return w, err
+	}
+	if n == 0 {
+		w.role = store.Admin
+		return w, a.checkSetupCode(in)
+	}
+	w.role = store.Member
+	if mode == api.RegistrationClosed || mode == api.RegistrationInvite && w.team == nil {
+		return w, &api.Error{Code: api.CodeForbidden, Message: "Registration is closed", Hint: closedHints[mode]}
+	}
+	return w, nil
+}
+
+var closedHints = map[string]string{
+	api.RegistrationClosed: "ask the operator of this server for an account",
+	api.RegistrationInvite: "send the invite code of a team as inviteCode, or ask the operator of this server",
+}
+
+// checkSetupCode holds the first registration to the code that the server
+// printed.
+func (a *App) checkSetupCode(in api.Registration) error {
+	code, _ := in.SetupCode.Get()
+	if a.SetupCode.IsZero() || same(string(code), a.SetupCode.Reveal()) {
+		return nil
+	}
+	return &api.Error{
+		Code:    api.CodeForbidden,
+		Message: "The first registration on this server needs its setup code",
+		Hint:    "send it as setupCode; the server printed it when it started, and keeps it in its data directory",
+	}
+}
+
+// unguessed does what proves that somebody knows a secret, unless there was too
+// much guessing. try tells whether he knew.
+func (a *App) unguessed(ctx context.Context, of *auth.Guesses, account string, from netip.Addr, try func() (knew bool, err error)) error {
+	guess, wait, err := of.Begin(ctx, account, from)
+	if err != nil {
 		return err
 	}
-	if n > 0 {
-		return &api.Error{Code: api.CodeForbidden, Message: "Registration is closed", Hint: "this server has its account: log in with it, or ask its operator for one"}
-	}
-	code, _ := in.SetupCode.Get()
-	if !a.SetupCode.IsZero() && !same(string(code), a.SetupCode.Reveal()) {
+	if guess == nil {
 		return &api.Error{
-			Code:    api.CodeForbidden,
-			Message: "The first registration on this server needs its setup code",
-			Hint:    "send it as setupCode; the server printed it when it started, and keeps it in its data directory",
+			Code: api.CodeTooManyRequests, Message: "Too many wrong tries", Hint: "wait before the next one", RetryAfter: wait,
 		}
 	}
-	return nil
+	defer guess.Done() // also when try panics
+	knew, err := try()
+	if !knew {
+		guess.Fail()
+	}
+	return err
+}
+
+func isNotFound(err error) bool {
+	told, ok := errors.AsType[*api.Error](err)
+	return ok && told.Code == api.CodeNotFound
 }
 
 func emailTaken(cause error) error {
@@ -123,34 +201,35 @@ func (a *App) PasswordProblem(field string, password api.Secret) string {
 
 // Login opens a session. It takes as long for an unknown e-mail as for a wrong
 // password.
-func (a *App) Login(ctx context.Context, in api.Credentials) (api.Session, error) {
-	wrong := &api.Error{Code: api.CodeUnauthorized, Message: "Invalid credentials"}
-	password := redact.New(string(in.Password))
-	user, err := a.Store.UserByEmail(ctx, in.Email)
-	if errors.Is(err, store.ErrNotFound) {
-		if err := a.Hasher.VerifyNone(ctx, password); err != nil {
-			return api.Session{}, fmt.Errorf("verify password: %w", err)
+func (a *App) Login(ctx context.Context, from netip.Addr, in api.Credentials) (api.Session, error) {
+	var user store.User
+	err := a.unguessed(ctx, a.logins, in.Email, from, func() (knew bool, err error) {
+		user, knew, err = a.verify(ctx, in)
+		if err == nil && !knew {
+			return false, invalidCredentials()
 		}
-		return api.Session{}, wrong
-	}
+		return true, err // what broke was no guess
+	})
 	if err != nil {
 		return api.Session{}, err
-	}
-	ok, err := a.Hasher.Verify(ctx, user.PasswordHash, password)
-	if err != nil {
-		return api.Session{}, fmt.Errorf("verify password of user %s: %w", user.ID, err)
-	}
-	if !ok || user.Disabled {
-		return api.Session{}, wrong
 	}
 	token, session, err := a.newSession(user)
 	if err != nil {
 		return api.Session{}, err
 	}
-	err = a.write(ctx, func(tx *store.Tx) error {
+	err = a.change(ctx, func(tx *store.Tx) error {
 		// Whoever adds a session takes out those that have ended.
 		if _, err := tx.PurgeSessions(ctx, now()); err != nil {
 			return err
+		}
+		// The password may have been changed, or the user disabled, since it was
+		// looked at; what ended his sessions must end this one.
+		current, err := tx.UserByID(ctx, user.ID)
+		if err != nil {
+			return err
+		}
+		if current.Disabled || current.PasswordHash.Reveal() != user.PasswordHash.Reveal() {
+			return invalidCredentials()
 		}
 		return tx.CreateSession(ctx, session)
 	})
@@ -160,8 +239,33 @@ func (a *App) Login(ctx context.Context, in api.Credentials) (api.Session, error
 	return api.Session{AccessToken: token, Token: token, User: toUser(user)}, nil
 }
 
+func invalidCredentials() error {
+	return &api.Error{Code: api.CodeUnauthorized, Message: "Invalid credentials"}
+}
+
+// verify gives the user whose credentials these are.
+func (a *App) verify(ctx context.Context, in api.Credentials) (user store.User, ok bool, err error) {
+	password := redact.New(string(in.Password))
+	user, err = a.Store.UserByEmail(ctx, in.Email)
+	if errors.Is(err, store.ErrNotFound) {
+		return user, false, a.Hasher.VerifyNone(ctx, password)
+	}
+	if err != nil {
+		return user, false, err
+	}
+	act := ActOf(ctx)
+	act.About(access.Installation(), user.ID, user.Email)
+	if ok, err = a.Hasher.Verify(ctx, user.PasswordHash, password); err != nil {
+		return user, false, fmt.Errorf("verify password of user %s: %w", user.ID, err)
+	}
+	if ok && !user.Disabled {
+		act.by(user)
+	}
+	return user, ok && !user.Disabled, nil
+}
+
 func (a *App) newSession(user store.User) (api.Secret, store.Session, error) {
-	token, claims, err := a.Tokens.Issue(user.ID, user.Email)
+	token, claims, err := a.tokens.Load().Issue(user.ID, user.Email)
 	if err != nil {
 		return "", store.Session{}, fmt.Errorf("issue token: %w", err)
 	}
@@ -173,8 +277,11 @@ func (a *App) newSession(user store.User) (api.Secret, store.Session, error) {
 // Authenticate tells who holds a token. A token that is not valid any more is
 // CodeUnauthorized.
 func (a *App) Authenticate(ctx context.Context, token redact.Secret) (Caller, error) {
+	if isAPIToken(token) {
+		return a.authenticateToken(ctx, token)
+	}
 	refused := &api.Error{Code: api.CodeUnauthorized, Message: "Unauthorized", Hint: "the token is not valid or not any more: log in again"}
-	claims, err := a.Tokens.Verify(token)
+	claims, err := a.tokens.Load().Verify(token)
 	if err != nil {
 		refused.Err = err
 		return Caller{}, refused
@@ -188,24 +295,41 @@ func (a *App) Authenticate(ctx context.Context, token redact.Secret) (Caller, er
 	case user.ID != claims.UserID, user.Disabled:
 		return Caller{}, refused
 	}
-	teams, err := a.Store.Memberships(ctx, user.ID)
-	if err != nil {
-		return Caller{}, err
-	}
-	return Caller{
-		Actor:     access.Actor{UserID: user.ID, Admin: user.Role == store.Admin, Teams: teams},
-		User:      toUser(user),
-		SessionID: claims.SessionID,
-	}, nil
+	who, err := a.caller(ctx, user)
+	who.SessionID = claims.SessionID
+	return who, err
 }
 
-// Logout ends the caller's session: its token is worthless from then on.
+// caller is a user who asks, with the teams that he is in.
+func (a *App) caller(ctx context.Context, user store.User) (Caller, error) {
+	teams, err := a.Store.Memberships(ctx, user.ID)
+	return Caller{
+		Actor: access.Actor{UserID: user.ID, Admin: user.Role == store.Admin, Teams: teams},
+		User:  toUser(user),
+	}, err
+}
+
+// Logout ends the caller's session, or revokes the API token that he used: what
+// he has is worthless from then on.
 func (a *App) Logout(ctx context.Context, who Caller) error {
-	return a.write(ctx, func(tx *store.Tx) error { return tx.DeleteSession(ctx, who.SessionID) })
+	return a.change(ctx, func(tx *store.Tx) error {
+		ActOf(ctx).About(access.Personal(who.UserID), who.UserID, who.User.Email)
+		if who.TokenID == "" {
+			return tx.DeleteSession(ctx, who.SessionID)
+		}
+		err := tx.DeleteAPIToken(ctx, who.UserID, who.TokenID)
+		if errors.Is(err, store.ErrNotFound) {
+			err = nil // it was revoked a moment ago
+		}
+		return err
+	})
 }
 
 // ChangePassword replaces the caller's password and ends all his other sessions.
-func (a *App) ChangePassword(ctx context.Context, who Caller, in api.PasswordChange) error {
+func (a *App) ChangePassword(ctx context.Context, who Caller, from netip.Addr, in api.PasswordChange) error {
+	if err := mayAccount(ctx, who.Actor); err != nil {
+		return err
+	}
 	if problem := a.PasswordProblem("newPassword", in.NewPassword); problem != "" {
 		return api.Invalid(problem)
 	}
@@ -213,19 +337,31 @@ func (a *App) ChangePassword(ctx context.Context, who Caller, in api.PasswordCha
 	if err != nil {
 		return err
 	}
-	ok, err := a.Hasher.Verify(ctx, user.PasswordHash, redact.New(string(in.CurrentPassword)))
+	act := ActOf(ctx)
+	act.About(access.Personal(user.ID), user.ID, user.Email)
+	err = a.unguessed(ctx, a.logins, user.Email, from, func() (bool, error) {
+		act.guesses()
+		ok, err := a.Hasher.Verify(ctx, user.PasswordHash, redact.New(string(in.CurrentPassword)))
+		switch {
+		case err != nil:
+			return true, fmt.Errorf("verify password of user %s: %w", user.ID, err)
+		case !ok:
+			return false, api.Invalid("currentPassword is wrong")
+		}
+		return true, nil
+	})
 	if err != nil {
-		return fmt.Errorf("verify password of user %s: %w", user.ID, err)
-	}
-	if !ok {
-		return api.Invalid("currentPassword is wrong")
+		return err
 	}
 	hash, err := a.Hasher.Hash(ctx, redact.New(string(in.NewPassword)))
 	if err != nil {
 		return fmt.Errorf("hash password: %w", err)
 	}
-	return a.write(ctx, func(tx *store.Tx) error {
+	return a.change(ctx, func(tx *store.Tx) error {
 		if err := tx.SetPassword(ctx, user.ID, hash, now()); err != nil {
+			return err
+		}
+		if err := tx.DeleteAPITokens(ctx, user.ID); err != nil {
 			return err
 		}
 		return tx.DeleteOtherSessions(ctx, user.ID, who.SessionID)

@@ -36,7 +36,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p := &program{
 		stdin: stdin, stdout: stdout, stderr: stderr,
 		env: os.Getenv, serve: server.Run, demo: demo.Run,
-		relayServe: server.RunRelay, peer: server.RunPeer,
+		relayServe: server.RunRelay, peer: server.RunPeer, export: server.Export, imports: server.Import,
 	}
 	return p.run(context.Background(), args, signals)
 }
@@ -50,6 +50,8 @@ type program struct {
 	serve          func(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) error
 	relayServe     func(ctx context.Context, cfg config.RelayServe, stdout, stderr io.Writer) error
 	peer           func(ctx context.Context, cfg config.Peer, stdout, stderr io.Writer) error
+	export         func(ctx context.Context, cfg config.Transfer, stdout, stderr io.Writer) error
+	imports        func(ctx context.Context, cfg config.Transfer, stdin io.Reader, stderr io.Writer) error
 	demo           func(ctx context.Context, out io.Writer, logger *slog.Logger) error
 }
 

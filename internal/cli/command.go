@@ -42,7 +42,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root.SetVersionTemplate("adit {{.Version}}\n")
 	root.SetUsageFunc(usage)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(p.serveCommand(), p.relayCommand(), p.demoCommand(), p.versionCommand())
+	root.AddCommand(p.serveCommand(), p.relayCommand(), p.demoCommand(), p.exportCommand(), p.importCommand(), p.versionCommand())
 	root.SetHelpCommand(helpCommand())
 	return root
 }

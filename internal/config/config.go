@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/adit-tunnel/adit/internal/redact"
+	"github.com/adit-tunnel/adit/internal/sshsite"
 )
 
 // The host key policies: what to do with the key of a server that was never
@@ -29,20 +30,25 @@ const (
 // Config is all that `adit serve` can be told. Load gives one that is valid
 // throughout.
 type Config struct {
-	Data           string         // the data directory, an absolute path; it need not exist yet
-	Listen         string         // host:port of the control API; port 0 lets the system pick
-	RelayListen    string         // host:port of the relay; empty when it is off
-	APIKey         redact.Secret  // of the relay's HTTP API; zero when there shall be no such API
-	SOCKSHost      string         // the IP or name that reverse tokens' SOCKS ports listen on, without brackets
-	SOCKSPorts     []PortRange    // the ports that reverse tokens may have; empty allows every one
-	SOCKSPool      PortRange      // where a reverse token's port is taken from when none is asked for
-	TrustedProxies []netip.Prefix // whose word on the client's address counts; masked, IPv4 unmapped
-	MinPassword    int            // the shortest password taken, in characters: 8 to 128
-	HostKeyPolicy  string         // AcceptNew or Strict
-	Allow          []string       // policy rules for targets; empty allows what Deny leaves
-	Deny           []string       // policy rules for targets
-	AllowBind      []string       // policy rules for listen addresses; empty allows every one
-	UDPIdle        time.Duration  // after how long without a datagram a UDP association ends; above 0
+	Data           string           // the data directory, an absolute path; it need not exist yet
+	Database       redact.Secret    // the URL of a PostgreSQL database; zero for SQLite in the data directory
+	Listen         string           // host:port of the control API; port 0 lets the system pick
+	RelayListen    string           // host:port of the relay; empty when it is off
+	APIKey         redact.Secret    // of the relay's HTTP API; zero when there shall be no such API
+	SOCKSHost      string           // the IP or name that reverse tokens' SOCKS ports listen on, without brackets
+	SOCKSPorts     []PortRange      // the ports that reverse tokens may have; empty allows every one
+	SOCKSPool      PortRange        // where a reverse token's port is taken from when none is asked for
+	TrustedProxies []netip.Prefix   // whose word on the client's address counts; masked, IPv4 unmapped
+	CORSOrigins    []string         // web origins that may call the control API, as browsers write them; "null" too
+	Registration   string           // who may register, at most: invite, open, closed
+	MinPassword    int              // the shortest password taken, in characters: 8 to 128
+	HostKeyPolicy  string           // AcceptNew or Strict
+	HostCAs        *sshsite.HostCAs // whose host certificates need no pin; nil when there are none
+	KeyDir         string           // below which forwards' key files are read, an absolute path; empty for nowhere
+	Allow          []string         // policy rules for targets; empty allows what Deny leaves
+	Deny           []string         // policy rules for targets
+	AllowBind      []string         // policy rules for listen addresses; empty allows every one
+	UDPIdle        time.Duration    // after how long without a datagram a UDP association ends; above 0
 	LogLevel       slog.Level
 	LogFormat      string        // FormatText or FormatJSON
 	Drain          time.Duration // how long streams may go on after the first signal; 0 ends them at once

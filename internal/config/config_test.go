@@ -67,6 +67,7 @@ func TestLoadOfNothingGivesTheDefaults(t *testing.T) {
 		RelayListen:   "127.0.0.1:8765",
 		SOCKSHost:     "127.0.0.1",
 		SOCKSPool:     PortRange{1024, 10240},
+		Registration:  "invite",
 		MinPassword:   8,
 		UDPIdle:       2 * time.Minute,
 		HostKeyPolicy: AcceptNew,
@@ -81,8 +82,11 @@ func TestLoadOfNothingGivesTheDefaults(t *testing.T) {
 
 func TestLoadSetsEveryFieldFromEverySource(t *testing.T) {
 	t.Parallel()
+	authority := write(t, "authority", hostCA)
+	keys := t.TempDir()
 	want := Config{
 		Data:        "/srv/adit",
+		Database:    redact.New("postgres://u:p@h/d"),
 		Listen:      "[::1]:0",
 		RelayListen: "",
 		APIKey:      redact.New("k3y"),
@@ -92,9 +96,13 @@ func TestLoadSetsEveryFieldFromEverySource(t *testing.T) {
 		TrustedProxies: []netip.Prefix{
 			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"),
 		},
+		CORSOrigins:   []string{"https://app.example.org", "null"},
+		Registration:  "closed",
 		MinPassword:   12,
 		UDPIdle:       30 * time.Second,
 		HostKeyPolicy: Strict,
+		HostCAs:       authorities(t),
+		KeyDir:        keys,
 		Allow:         []string{"10.0.0.0/8", "*.internal:443"},
 		Deny:          []string{"10.1.1.1"},
 		AllowBind:     []string{"127.0.0.1"},
@@ -103,10 +111,11 @@ func TestLoadSetsEveryFieldFromEverySource(t *testing.T) {
 		Drain:         90 * time.Second,
 	}
 	values := map[string]string{
-		"data": "/srv/adit", "listen": "[::1]:0", "relay-listen": "off", "api-key": "k3y", "min-password": "12",
+		"data": "/srv/adit", "database": "postgres://u:p@h/d", "listen": "[::1]:0", "relay-listen": "off", "api-key": "k3y", "min-password": "12",
 		"host-key-policy": "strict", "allow": "10.0.0.0/8, *.internal:443", "deny": "10.1.1.1",
 		"allow-bind": "127.0.0.1", "socks-host": "[::1]", "socks-ports": "1080, 9000-9999", "socks-pool": "9000-9100",
 		"trusted-proxy": "10.1.2.3/8,192.0.2.1", "udp-idle": "30s", "log-format": "json", "log-level": "debug", "drain": "1m30s",
+		"registration": "closed", "cors-origin": "https://app.example.org,null", "host-ca": authority, "key-dir": keys,
 	}
 	for source, in := range sources(t, Settings(), values) {
 		got, err := Load(in)

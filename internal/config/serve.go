@@ -19,6 +19,8 @@ func serveSettings(c *Config) []Setting {
 		[]Setting{
 			{Name: "data", Value: "DIR", set: into(&c.Data, parsePath), missing: c.defaultData,
 				Usage: "directory that holds the database and the keys, made when it is not there (default $XDG_DATA_HOME/adit, else ~/.local/share/adit)"},
+			{Name: "database", Value: "URL", Secret: true, set: into(&c.Database, parseDatabase),
+				Usage: "PostgreSQL database to use, as postgres://user:password@host:5432/name; without one, SQLite in the data directory"},
 			{Name: "listen", Value: "HOST:PORT", Default: "127.0.0.1:3000", set: into(&c.Listen, parseAddress),
 				Usage: "where the control API listens; port 0 takes a free one"},
 			{Name: "relay-listen", Value: "HOST:PORT|off", Default: "127.0.0.1:8765", set: into(&c.RelayListen, parseAddressOrOff),
@@ -29,11 +31,19 @@ func serveSettings(c *Config) []Setting {
 		reversePortEntries(&c.SOCKSPorts, &c.SOCKSPool),
 		[]Setting{
 			trustedProxyEntry(&c.TrustedProxies),
+			{Name: "cors-origin", Value: "ORIGIN", List: true, set: each(&c.CORSOrigins, parseOrigin),
+				Usage: "web origins whose pages may call the control API, as https://app.example.org, or null; without any, none (repeatable)"},
 			fileEntry(),
+			{Name: "registration", Value: "invite|open|closed", Default: "invite", set: into(&c.Registration, oneOf("invite", "open", "closed")),
+				Usage: "who may register, after the first account: those with a team's invite code, everybody, nobody; operators can narrow it at run time"},
 			{Name: "min-password", Value: "N", Default: "8", set: into(&c.MinPassword, parseMinPassword),
 				Usage: "shortest password that an account may have, in characters, 8 at least"},
 			{Name: "host-key-policy", Value: "accept-new|strict", Default: AcceptNew, set: into(&c.HostKeyPolicy, oneOf(AcceptNew, Strict)),
 				Usage: "record the host key of an SSH server on the first connection, or refuse a key that is not on record"},
+			{Name: "host-ca", Value: "FILE", set: into(&c.HostCAs, parseHostCA),
+				Usage: "public keys of the authorities whose SSH host certificates are accepted, one a line"},
+			{Name: "key-dir", Value: "DIR", set: into(&c.KeyDir, parseKeyDir),
+				Usage: "directory below which the keyPath of forwards is read; without it none is"},
 		},
 		targetEntries(&c.Allow, &c.Deny),
 		[]Setting{

@@ -128,7 +128,7 @@ func reversePortEntries(ports *[]PortRange, pool *PortRange) []Setting {
 
 func trustedProxyEntry(field *[]netip.Prefix) Setting {
 	return Setting{Name: "trusted-proxy", Value: "CIDR", List: true, set: each(field, parsePrefix),
-		Usage: "proxies in front of the relay whose word on the client's address counts; without any, no one's does (repeatable)"}
+		Usage: "proxies in front of adit whose word on the client's address counts; without any, no one's does (repeatable)"}
 }
 
 func boolEntry(name, short string, field *bool, usage string) Setting {

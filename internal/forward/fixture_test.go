@@ -32,10 +32,10 @@ type memoryKeys struct {
 	pinned ssh.PublicKey
 }
 
-func (m *memoryKeys) Pinned(context.Context) (ssh.PublicKey, error) {
+func (m *memoryKeys) Known(context.Context) (ssh.PublicKey, string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.pinned, nil
+	return m.pinned, "", nil
 }
 
 func (m *memoryKeys) Pin(_ context.Context, key ssh.PublicKey) error {

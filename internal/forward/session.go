@@ -133,7 +133,7 @@ func (r *run) deliver(client pipe.Conn) (pipe.Conn, error) {
 	case Dynamic:
 		return r.deliverSOCKS(client)
 	}
-	return r.dialThere(r.spec.Deliver)
+	return r.dialRequested(r.ctx, "tcp", r.spec.Deliver) // asks again: settings change under a tunnel that runs
 }
 
 // failure is why the tunnel is Failed, or nil when it is not.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -198,8 +199,8 @@ func (s *Supervisor) permitted(ctx context.Context, spec *Spec) error {
 			err = s.opts.Binds.Check(host, port)
 		}
 		if err != nil {
-			return &api.Error{Code: api.CodeListenDenied, Err: err, Message: "listen " + spec.Listen + ": not allowed here",
-				Hint: "the operator's --allow-bind says which addresses and ports may be listened on"}
+			return notAllowed(api.CodeListenDenied, "listen "+spec.Listen, policy.SettingBinds,
+				"the operator's --allow-bind says which addresses and ports may be listened on", err)
 		}
 	}
 	if spec.Type == Dynamic {
@@ -214,10 +215,21 @@ func (s *Supervisor) permitted(ctx context.Context, spec *Spec) error {
 		err = s.checkDelivery(ctx, host, port)
 	}
 	if err != nil {
-		return &api.Error{Code: api.CodeTargetDenied, Err: err, Message: "deliver to " + spec.Deliver + ": not allowed",
-			Hint: "the operator's --allow and --deny, and built-in rules for link-local, metadata and adit's own addresses, say what may be dialled"}
+		return notAllowed(api.CodeTargetDenied, "deliver to "+spec.Deliver, policy.SettingDestinations,
+			"the operator's --allow and --deny, and built-in rules for link-local, metadata and adit's own addresses, say what may be dialled", err)
 	}
 	return nil
+}
+
+// notAllowed says what the policy refused: by the setting, or by what the hint
+// tells of.
+func notAllowed(code api.Code, what, setting, hint string, err error) error {
+	e := &api.Error{Code: code, Err: err, Message: what + ": not allowed", Hint: hint}
+	if errors.Is(err, policy.ErrLimited) {
+		e.Message = fmt.Sprintf("%s: not among the setting %q", what, setting)
+		e.Hint = "an operator may change that setting (PUT /settings)"
+	}
+	return e
 }
 
 // checkDelivery asks the policy about a target that is dialled from here. A

@@ -334,3 +334,51 @@ func TestATunnelTellsThatItsTargetCannotBeReached(t *testing.T) {
 		})
 	}
 }
+
+func TestARefusalByASettingNamesTheSetting(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.sup = newSupervisor(t, nil, nil)
+	for _, limit := range []error{f.sup.opts.Policy.SetLimit([]string{"192.0.2.1"}), f.sup.opts.Binds.SetLimit([]string{"127.0.0.1:20000-30000"})} {
+		if limit != nil {
+			t.Fatal(limit)
+		}
+	}
+	for _, kind := range []Type{Local, Remote} {
+		spec := f.spec(kind, "10.1.2.3:80")
+		if kind == Local {
+			spec.Listen = "127.0.0.1:20080"
+		}
+		err := f.start(spec)
+		wantCode(t, err, api.CodeTargetDenied)
+		if want := `deliver to 10.1.2.3:80: not among the setting "allowedDestinations"`; err.Error() != want {
+			t.Errorf("%q, want %q", err, want)
+		}
+	}
+	spec := f.spec(Local, "192.0.2.1:80")
+	spec.Listen = "127.0.0.1:19999"
+	err := f.start(spec)
+	wantCode(t, err, api.CodeListenDenied)
+	if want := `listen 127.0.0.1:19999: not among the setting "allowedBinds"`; err.Error() != want {
+		t.Errorf("%q, want %q", err, want)
+	}
+}
+
+func TestASettingHoldsForTheNextConnectionOfATunnelThatRuns(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.sup = newSupervisor(t, nil, nil)
+	st := f.mustStart(f.spec(Local, target.Start(t)))
+	open := dial(t, st.BoundPort)
+	if err := target.Echo(open, 100); err != nil { // so it is delivered by now
+		t.Fatal(err)
+	}
+	if err := f.sup.opts.Policy.SetLimit([]string{"192.0.2.1"}); err != nil {
+		t.Fatal(err)
+	}
+	turnedAway(t, st.BoundPort)
+	f.reaches("f1", "telling why", func(st Status) bool { return st.State == Active && st.Undelivered != nil })
+	if n := f.sup.Status("f1").Connections; n != 1 {
+		t.Errorf("%d connections, want the one that was open", n)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/adit-tunnel/adit/internal/redact"
+	"github.com/adit-tunnel/adit/internal/testx/postgres"
 )
 
 func TestAPatchThatChangesNoEffectiveValueRestartsNothing(t *testing.T) {
@@ -92,7 +93,12 @@ func TestAPatchThatCannotBeSavedGoesBack(t *testing.T) {
 	g := newGround(t)
 	path := g.forward(nil)
 	before := g.started(path)
-	g.execute("CREATE TRIGGER full BEFORE UPDATE OF name ON forwards BEGIN SELECT RAISE(ABORT, 'no'); END")
+	refuse := "CREATE TRIGGER full BEFORE UPDATE OF name ON forwards BEGIN SELECT RAISE(ABORT, 'no'); END"
+	if postgres.Wanted() {
+		refuse = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;" +
+			"CREATE TRIGGER refuse BEFORE UPDATE OF name ON forwards FOR EACH ROW EXECUTE FUNCTION no()"
+	}
+	g.execute(refuse)
 	port := freePort(t)
 	g.patch(path, object{"localPort": port}).fails(500, "internal")
 	has(t, g.get(path).is(200), object{"status": "active", "localPort": nil, "updatedAt": before["updatedAt"]})

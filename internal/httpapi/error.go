@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/adit-tunnel/adit/api"
+	"github.com/adit-tunnel/adit/internal/app"
 )
 
 // huma makes the errors that it finds itself with these package variables, as
@@ -43,8 +47,11 @@ var statuses = map[api.Code]int{
 	api.CodeMethodNotAllowed: http.StatusMethodNotAllowed,
 	api.CodeRequestTimeout:   http.StatusRequestTimeout,
 	api.CodeConflict:         http.StatusConflict,
+	api.CodeLimitReached:     http.StatusForbidden,
+	api.CodeTooManyActive:    http.StatusConflict,
 	api.CodeTooLarge:         http.StatusRequestEntityTooLarge,
 	api.CodeUnsupportedMedia: http.StatusUnsupportedMediaType,
+	api.CodeTooManyRequests:  http.StatusTooManyRequests,
 	api.CodeInternal:         http.StatusInternalServerError,
 
 	api.CodeServerMissing:      http.StatusBadRequest,
@@ -79,6 +86,8 @@ var statuses = map[api.Code]int{
 // errorAnswer is an error as it goes over the wire.
 type errorAnswer struct {
 	api.ErrorBody
+
+	retryAfter time.Duration // 0: nothing is said of it
 }
 
 // Error implements error.
@@ -87,21 +96,32 @@ func (e *errorAnswer) Error() string { return fmt.Sprint(e.Message) }
 // GetStatus implements huma.StatusError.
 func (e *errorAnswer) GetStatus() int { return e.StatusCode }
 
+// GetHeaders implements huma.HeadersError.
+func (e *errorAnswer) GetHeaders() http.Header {
+	h := http.Header{}
+	if e.retryAfter > 0 {
+		// Whole seconds (RFC 9110, section 10.2.3); one that came too early would be refused again.
+		h.Set("Retry-After", strconv.FormatInt(int64((e.retryAfter+time.Second-1)/time.Second), 10))
+	}
+	return h
+}
+
 // toldFrom makes of any error what may be shown, and logs what may not: the
 // causes of errors of ours.
 func toldFrom(ctx context.Context, logger *slog.Logger, err error) *errorAnswer {
 	var told *api.Error
-	if !errors.As(err, &told) {
+	if !errors.As(app.Explain(err), &told) {
 		told = &api.Error{Code: api.CodeInternal, Message: "internal error", Err: err}
 	}
 	status := statuses[told.Code]
 	if status == 0 {
 		status = http.StatusInternalServerError
 	}
-	if status == http.StatusInternalServerError && ctx.Err() == nil {
+	ours := status == http.StatusInternalServerError || status == http.StatusServiceUnavailable || status == http.StatusInsufficientStorage
+	if ours && ctx.Err() == nil {
 		logger.ErrorContext(ctx, "request failed", "request", requestFrom(ctx).id, "error", err)
 	}
-	answer := &errorAnswer{api.ErrorBody{
+	answer := &errorAnswer{retryAfter: told.RetryAfter, ErrorBody: api.ErrorBody{
 		StatusCode: status, Message: told.Message, Status: http.StatusText(status), Code: told.Code, Hint: told.Hint,
 	}}
 	if told.Code == api.CodeInvalid && len(told.Details) > 0 {
@@ -113,6 +133,7 @@ func toldFrom(ctx context.Context, logger *slog.Logger, err error) *errorAnswer 
 // writeError answers outside huma's handlers.
 func writeError(w http.ResponseWriter, r *http.Request, logger *slog.Logger, err error) {
 	answer := toldFrom(r.Context(), logger, err)
+	maps.Copy(w.Header(), answer.GetHeaders())
 	w.Header().Set("Content-Type", jsonType)
 	w.WriteHeader(answer.StatusCode)
 	_ = marshal(w, answer)

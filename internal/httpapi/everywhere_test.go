@@ -62,7 +62,7 @@ func TestUnknownRoutesAndMethodsAnswerInTheErrorShape(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for _, path := range []string{
-		"/", "/nothing", "/openapi.json", "/openapi.yaml", "/docs", "/schemas/Forward.json",
+		"/", "/nothing", "/openapi.yaml", "/docs/style.css", "/schemas/Forward.json",
 		"/port-forwards/x/y/z", "/port-forwards//start", "/port-forwards/../servers", "/./servers", "//servers", "/Servers",
 	} {
 		if m := f.get(path).fails(404, "not_found"); !strings.HasPrefix(m[0], "Cannot GET /") {

@@ -24,6 +24,7 @@ import (
 	"github.com/adit-tunnel/adit/internal/secret"
 	"github.com/adit-tunnel/adit/internal/site"
 	"github.com/adit-tunnel/adit/internal/store"
+	"github.com/adit-tunnel/adit/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,7 +42,7 @@ type fixture struct {
 	handler http.Handler
 	app     *app.App
 	store   *store.Store
-	path    string // of the database
+	path    string // of the database, or what storetest knows it by
 	keyring *secret.Keyring
 	hasher  *auth.Hasher
 	tokens  *auth.Tokens
@@ -75,10 +76,7 @@ func newFixture(t *testing.T, change ...func(*app.Options)) *fixture {
 func (f *fixture) open(change ...func(*app.Options)) {
 	f.t.Helper()
 	logger := slog.New(slog.NewTextHandler(locked{f}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	db, err := store.Open(f.t.Context(), f.path)
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	db := storetest.Open(f.t, f.path)
 	rules, err := policy.New(nil, nil)
 	if err != nil {
 		f.t.Fatal(err)
@@ -93,6 +91,7 @@ func (f *fixture) open(change ...func(*app.Options)) {
 	})
 	options := app.Options{
 		Store: db, Keyring: f.keyring, Hasher: f.hasher, Tokens: f.tokens, Tunnels: f.tunnels, Logger: logger,
+		Targets: rules, Binds: binds,
 	}
 	for _, fn := range change {
 		fn(&options)
@@ -164,6 +163,7 @@ func (f *fixture) request(method, target, body string) *http.Request {
 
 func (f *fixture) send(r *http.Request) answer {
 	f.t.Helper()
+	sent := readAgain(f.t, r)
 	w := httptest.NewRecorder()
 	f.handler.ServeHTTP(w, r)
 	body, err := io.ReadAll(w.Result().Body)
@@ -171,7 +171,23 @@ func (f *fixture) send(r *http.Request) answer {
 		f.t.Fatal(err)
 	}
 	_, _ = locked{f}.Write(body)
-	return answer{f.t, w.Code, w.Result().Header, string(body)}
+	got := answer{f.t, w.Code, w.Result().Header, string(body)}
+	held(f.t, r, sent, got)
+	return got
+}
+
+// readAgain gives the body of a request that is still to be sent.
+func readAgain(t *testing.T, r *http.Request) string {
+	t.Helper()
+	if r.Body == nil {
+		return ""
+	}
+	sent, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(sent))
+	return string(sent)
 }
 
 // call sends body, a JSON text or a value to be one.

@@ -3,13 +3,9 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"reflect"
-
-	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/app"
-	"github.com/adit-tunnel/adit/internal/httpapi/strictjson"
 )
 
 func (h *routes) registerForwards() {
@@ -19,31 +15,33 @@ func (h *routes) registerForwards() {
 	handle(h, operation(http.MethodGet, "/port-forwards/{id}", "get-port-forward", "Read a port forward", tag), h.getForward)
 	handlePatch(h, operation(http.MethodPatch, "/port-forwards/{id}", "update-port-forward", "Change a port forward; one that runs moves to the new values", tag), h.updateForward)
 	handle(h, operation(http.MethodDelete, "/port-forwards/{id}", "delete-port-forward", "Delete a port forward", tag), h.deleteForward)
-	handle(h, operation(http.MethodPost, "/port-forwards/{id}/start", "start-port-forward", "Start a port forward; answers when it runs", tag), h.startForward)
+	handle(h, operation(http.MethodPost, "/port-forwards/{id}/start", "start-port-forward", "Start a port forward; answers when it runs", tag, refuses(http.StatusBadGateway, http.StatusGatewayTimeout)), h.startForward)
 	handle(h, operation(http.MethodPost, "/port-forwards/{id}/stop", "stop-port-forward", "Stop a port forward", tag), h.stopForward)
 	handle(h, operation(http.MethodGet, "/port-forwards/{id}/status", "get-port-forward-status", "What a port forward is doing now", tag), h.forwardStatus)
-	handleBody(h, operation(http.MethodPut, "/port-forwards/{id}/host-key", "accept-port-forward-host-key", "Accept the host key that was offered", tag), h.acceptForwardHostKey)
+	handleBody(h, operation(http.MethodPut, "/port-forwards/{id}/host-key", "accept-port-forward-host-key", "Accept the host key that was offered, or announce one before any connection", tag), h.acceptForwardHostKey)
 	handle(h, operation(http.MethodDelete, "/port-forwards/{id}/host-key", "forget-port-forward-host-key", "Forget the host key", tag), h.forgetForwardHostKey)
-	handle(h, operation(http.MethodPost, "/port-forwards/sync", "sync-port-forwards", "Create and update many port forwards", tag,
-		func(op *huma.Operation) { op.MaxBodyBytes = api.MaxSyncBody }), h.syncForwards)
-	limit := api.MaxSync
-	h.describe(&huma.Schema{Type: huma.TypeArray, Items: h.schema(reflect.TypeFor[api.ForwardInput]()), MaxItems: &limit})
+	handleSync(h, operation(http.MethodPost, "/port-forwards/sync", "sync-port-forwards", "Create and update many port forwards", tag), h.app.SyncForwards)
 }
 
 type forwardList struct {
-	Namespace string `query:"namespace" doc:"as everywhere"`
-	Status    string `query:"status" enum:"active,inactive" doc:"only those; empty is no filter"`
+	ListInNamespace
+	Status string `query:"status" enum:"active,inactive" doc:"only those; empty is no filter"`
 }
 
-func (h *routes) listForwards(ctx context.Context, in *forwardList) (*answer[[]api.Forward], error) {
+func (h *routes) listForwards(ctx context.Context, in *forwardList) (*listAnswer[api.Forward], error) {
+	p, err := in.page()
+	if err != nil {
+		return nil, err
+	}
 	switch in.Status {
 	case "", api.StatusActive, api.StatusInactive:
-		return encode(h.app.Forwards(ctx, callerFrom(ctx).Actor, in.Namespace, in.Status))
+		rows, n, err := h.app.Forwards(ctx, callerFrom(ctx).Actor, in.Namespace, in.Status, app.Page(p))
+		return list(p, rows, n, err)
 	}
 	return nil, api.Invalid("status must be one of the following values: active, inactive")
 }
 
-func (h *routes) createForward(ctx context.Context, in *inNamespace, body *api.ForwardInput) (*answer[api.Forward], error) {
+func (h *routes) createForward(ctx context.Context, in *InNamespace, body *api.ForwardInput) (*answer[api.Forward], error) {
 	return encode(h.app.CreateForward(ctx, callerFrom(ctx).Actor, in.Namespace, *body))
 }
 
@@ -86,16 +84,4 @@ func (h *routes) acceptForwardHostKey(ctx context.Context, in *ofRow, body *api.
 
 func (h *routes) forgetForwardHostKey(ctx context.Context, in *ofRow) (*answer[api.Forward], error) {
 	return encode(h.app.ForgetForwardHostKey(ctx, callerFrom(ctx).Actor, in.ID))
-}
-
-func (h *routes) syncForwards(ctx context.Context, in *inNamespace) (*answer[api.Synced[api.Forward]], error) {
-	raw, err := strictjson.Array(requestFrom(ctx).body, api.MaxSync)
-	if err != nil {
-		return nil, err
-	}
-	items := make([]app.SyncItem, len(raw))
-	for i := range raw {
-		items[i].Err = strictjson.Item(raw[i], strictjson.Whole, &items[i].Input)
-	}
-	return encode(h.app.SyncForwards(ctx, callerFrom(ctx).Actor, in.Namespace, items))
 }

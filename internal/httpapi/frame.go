@@ -7,21 +7,26 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/app"
+	"github.com/adit-tunnel/adit/internal/clientaddr"
 )
 
 // request is what is known of one request.
 type request struct {
-	id     string
-	caller app.Caller // zero on public operations
-	body   []byte
+	id      string
+	address netip.Addr // the client's; zero when it has none, as on a Unix socket
+	caller  app.Caller // zero on public operations
+	body    []byte
 }
 
 type requestKey struct{}
@@ -40,13 +45,16 @@ func callerFrom(ctx context.Context) app.Caller { return requestFrom(ctx).caller
 // frame is around every route: request ids, headers, panics, and the errors of
 // what is no route.
 type frame struct {
-	mux    *http.ServeMux
-	logger *slog.Logger
+	mux     *http.ServeMux
+	logger  *slog.Logger
+	origins []string
+	proxies []netip.Prefix
 }
 
 func (f *frame) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	req := &request{id: rand.Text()}
+	req.address, _ = clientaddr.Of(r, f.proxies)
 	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
 	w.Header().Set("X-Request-Id", req.id)
 	w.Header().Set("Cache-Control", "no-store")
@@ -57,10 +65,15 @@ func (f *frame) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(began.Add(bodyTimeout))
 	defer func() {
 		f.logger.DebugContext(r.Context(), "request", "request", req.id, "method", r.Method, "path", r.URL.Path,
-			"status", answer.status, "took", time.Since(began))
+			"client", req.address, "status", answer.status, "took", time.Since(began))
 	}()
 	defer f.recovered(answer, r)
+	crossOrigin := f.crossOrigin(w.Header(), r)
 	if allow, err := f.route(r); err != nil {
+		if crossOrigin && allow != "" && isPreflight(r) {
+			preflight(answer, allow)
+			return
+		}
 		if allow != "" {
 			w.Header().Set("Allow", allow)
 		}
@@ -91,8 +104,14 @@ func (f *frame) recovered(w *responseWriter, r *http.Request) {
 // another shape, or redirect. It takes a trailing slash off. allow is set for a
 // wrong method.
 func (f *frame) route(r *http.Request) (allow string, refusal error) {
-	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
 		return "", &api.Error{Code: api.CodeBadRequest, Message: "The query is malformed"}
+	}
+	for name, values := range query {
+		if !isText(name) || slices.ContainsFunc(values, func(v string) bool { return !isText(v) }) {
+			return "", &api.Error{Code: api.CodeBadRequest, Message: "The query must be UTF-8 without NUL characters"}
+		}
 	}
 	if escaped := r.URL.EscapedPath(); len(escaped) > 1 && strings.HasSuffix(escaped, "/") {
 		u := *r.URL
@@ -101,7 +120,7 @@ func (f *frame) route(r *http.Request) (allow string, refusal error) {
 	}
 	escaped := r.URL.EscapedPath()
 	unknown := &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("Cannot %s %s", r.Method, shorten(escaped))}
-	if path.Clean(escaped) != escaped || !strings.HasPrefix(escaped, "/") || r.Method == http.MethodConnect {
+	if path.Clean(escaped) != escaped || !strings.HasPrefix(escaped, "/") || r.Method == http.MethodConnect || !isText(r.URL.Path) {
 		return "", unknown
 	}
 	refuse, pattern := f.mux.Handler(r)
@@ -116,6 +135,9 @@ func (f *frame) route(r *http.Request) (allow string, refusal error) {
 	allow = seen.header.Get("Allow")
 	return allow, &api.Error{Code: api.CodeMethodNotAllowed, Message: fmt.Sprintf("Cannot %s %s, only %s", r.Method, shorten(escaped), allow)}
 }
+
+// isText reports whether s is what a database takes for a text.
+func isText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
 const maxPathShown = 200
 

@@ -9,13 +9,14 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"reflect"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -27,17 +28,25 @@ import (
 
 // Options are what a handler can be told.
 type Options struct {
-	Logger *slog.Logger // nil for slog.Default
+	Logger         *slog.Logger   // nil for slog.Default
+	Version        string         // of the build, as the document tells it; empty for "dev"
+	Origins        []string       // web origins that may call the API, exactly as browsers send them; "null" too
+	TrustedProxies []netip.Prefix // whose word on the client's address counts; masked, IPv4 unmapped
 }
 
 // New makes the handler of the control API.
 func New(a *app.App, o Options) http.Handler {
-	logger := o.Logger
-	if logger == nil {
-		logger = slog.Default()
+	if o.Logger == nil {
+		o.Logger = slog.Default()
 	}
 	mux := http.NewServeMux()
-	h := &routes{logger: logger, app: a}
+	newRoutes(mux, a, o)
+	return &frame{mux: mux, logger: o.Logger, origins: o.Origins, proxies: o.TrustedProxies}
+}
+
+// newRoutes registers all that there is with mux.
+func newRoutes(mux humago.Mux, a *app.App, o Options) *routes {
+	h := &routes{logger: o.Logger, app: a, version: cmp.Or(o.Version, "dev")}
 	h.api = humago.New(mux, h.config())
 	h.api.UseMiddleware(h.authenticate, h.readBody)
 	h.registerHealth()
@@ -45,47 +54,38 @@ func New(a *app.App, o Options) http.Handler {
 	h.registerServers()
 	h.registerKeys()
 	h.registerForwards()
-	return &frame{mux: mux, logger: logger}
+	h.registerTeams()
+	h.registerData()
+	h.registerTokens()
+	h.registerOperators()
+	h.registerDocs()
+	return h
 }
 
 // routes registers operations.
 type routes struct {
-	logger *slog.Logger
-	app    *app.App
-	api    huma.API
-	added  *huma.Operation // the one that was registered last, in the document
+	logger  *slog.Logger
+	app     *app.App
+	version string
+	api     huma.API
+	added   *huma.Operation // the one that was registered last, in the document
+
+	document func() *huma.OpenAPI // the whole document, once all operations are registered
 }
 
 // config is huma without its defaults, which add $schema to bodies, Link
 // headers and routes of its own.
 func (h *routes) config() huma.Config {
-	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
-	registry.RegisterTypeAlias(reflect.TypeFor[api.Opt[string]](), reflect.TypeFor[*string]())
-	registry.RegisterTypeAlias(reflect.TypeFor[api.Opt[api.Secret]](), reflect.TypeFor[*string]())
-	registry.RegisterTypeAlias(reflect.TypeFor[api.Opt[int]](), reflect.TypeFor[*int]())
-	registry.RegisterTypeAlias(reflect.TypeFor[api.Time](), reflect.TypeFor[time.Time]())
+	document := newDocument(h.version)
+	document.OnAddOperation = []huma.AddOpFunc{func(_ *huma.OpenAPI, op *huma.Operation) { h.added = op }}
 	return huma.Config{
-		OpenAPI: &huma.OpenAPI{
-			OpenAPI: "3.1.0",
-			Info:    &huma.Info{Title: "adit", Version: "1", Description: "The control API of an adit server."},
-			Components: &huma.Components{
-				Schemas: registry,
-				SecuritySchemes: map[string]*huma.SecurityScheme{
-					bearer: {Type: "http", Scheme: "bearer", BearerFormat: "JWT"},
-				},
-			},
-			Security:       []map[string][]string{{bearer: {}}},
-			OnAddOperation: []huma.AddOpFunc{func(_ *huma.OpenAPI, op *huma.Operation) { h.added = op }},
-		},
+		OpenAPI:       document,
 		Formats:       map[string]huma.Format{jsonType: {Marshal: marshal, Unmarshal: json.Unmarshal}},
 		DefaultFormat: jsonType,
 	}
 }
 
-const (
-	bearer   = "bearer" // the security scheme's name in the document
-	jsonType = "application/json"
-)
+const jsonType = "application/json"
 
 // marshal writes v, or nothing when it cannot be encoded. That the client has
 // gone is no error: huma would panic.
@@ -120,19 +120,44 @@ func public(op *huma.Operation) { op.Security = []map[string][]string{} }
 // creates answers 201.
 func creates(op *huma.Operation) { op.DefaultStatus = http.StatusCreated }
 
+// refuses documents statuses that the rules in refusals do not know of.
+func refuses(statuses ...int) func(*huma.Operation) {
+	return func(op *huma.Operation) {
+		if op.Metadata == nil {
+			op.Metadata = map[string]any{}
+		}
+		op.Metadata[refusesKey] = statuses
+	}
+}
+
+// tagged says under which of the document's tags an operation stands.
 func tagged(tag string) func(*huma.Operation) {
 	return func(op *huma.Operation) { op.Tags = []string{tag} }
 }
 
 // handle registers an operation whose body, if one is sent, does not matter.
+// What is more than a look is an act, of which the audit tells.
 func handle[I, O any](h *routes, op huma.Operation, fn func(context.Context, *I) (*O, error)) {
 	huma.Register(h.api, op, func(ctx context.Context, in *I) (*O, error) {
+		ctx, record := h.act(ctx, op)
 		out, err := fn(ctx, in)
+		record(err)
 		if err != nil {
 			return nil, toldFrom(ctx, h.logger, err)
 		}
 		return out, nil
 	})
+}
+
+// act makes an operation that changes something one that the audit tells of;
+// record tells its end.
+func (h *routes) act(ctx context.Context, op huma.Operation) (_ context.Context, record func(error)) {
+	if op.Method == http.MethodGet || h.app == nil {
+		return ctx, func(error) {}
+	}
+	r := requestFrom(ctx)
+	ctx = app.WithAct(ctx, &app.Act{Action: op.OperationID, Caller: r.caller, Address: r.address, Request: r.id})
+	return ctx, func(err error) { h.app.Record(ctx, err) }
 }
 
 // handleBody registers an operation with a body of type B. rules find what is
@@ -166,22 +191,19 @@ func handlePatch[B, I, O any](h *routes, op huma.Operation, fn func(context.Cont
 		id, _ := row.ID.Get()
 		return fn(ctx, in, id, body)
 	})
-	// All of B, and none of it required.
-	partial := *h.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[B](), false, "")
-	partial.Required = nil
-	h.describe(&partial)
+	h.describe(changeSchema(h.api.OpenAPI().Components.Schemas, reflect.TypeFor[B]()))
 }
 
-// schema is a reference to the schema of t.
+// schema is a reference to the schema of a body of type t.
 func (h *routes) schema(t reflect.Type) *huma.Schema {
-	return h.api.OpenAPI().Components.Schemas.Schema(t, true, "")
+	return requestSchema(h.api.OpenAPI().Components.Schemas, t)
 }
 
 // describe documents the body of the operation registered last. Told before,
 // huma would read the body itself.
 func (h *routes) describe(schema *huma.Schema) {
 	h.added.RequestBody = &huma.RequestBody{
-		Required: true,
+		Required: needed(h.api.OpenAPI().Components.Schemas, schema),
 		Content:  map[string]*huma.MediaType{jsonType: {Schema: schema}},
 	}
 }

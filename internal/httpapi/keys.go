@@ -15,13 +15,19 @@ func (h *routes) registerKeys() {
 	handle(h, operation(http.MethodGet, "/keys/{id}", "get-key", "Read a key, without its secrets", tag), h.getKey)
 	handlePatch(h, operation(http.MethodPatch, "/keys/{id}", "update-key", "Change a key", tag), h.updateKey)
 	handle(h, operation(http.MethodDelete, "/keys/{id}", "delete-key", "Delete a key", tag), h.deleteKey)
+	handleSync(h, operation(http.MethodPost, "/keys/sync", "sync-keys", "Create and update many keys", tag), h.app.SyncKeys)
 }
 
-func (h *routes) listKeys(ctx context.Context, in *inNamespace) (*answer[[]api.Key], error) {
-	return encode(h.app.Keys(ctx, callerFrom(ctx).Actor, in.Namespace))
+func (h *routes) listKeys(ctx context.Context, in *ListInNamespace) (*listAnswer[api.Key], error) {
+	p, err := in.page()
+	if err != nil {
+		return nil, err
+	}
+	rows, n, err := h.app.Keys(ctx, callerFrom(ctx).Actor, in.Namespace, app.Page(p))
+	return list(p, rows, n, err)
 }
 
-func (h *routes) createKey(ctx context.Context, in *inNamespace, body *api.KeyInput) (*answer[api.Key], error) {
+func (h *routes) createKey(ctx context.Context, in *InNamespace, body *api.KeyInput) (*answer[api.Key], error) {
 	return encode(h.app.CreateKey(ctx, callerFrom(ctx).Actor, in.Namespace, *body))
 }
 

@@ -7,10 +7,12 @@ import (
 	"testing"
 
 	"github.com/adit-tunnel/adit/internal/secret"
+	"github.com/adit-tunnel/adit/internal/testx/postgres"
 )
 
 func TestSecretsAreSealedAtRest(t *testing.T) {
 	t.Parallel()
+	postgres.SkipIfWanted(t)
 	f := signedUp(t)
 	private := privateKey(t)
 	line := strings.Split(private, "\n")[1]

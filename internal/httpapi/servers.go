@@ -8,8 +8,8 @@ import (
 	"github.com/adit-tunnel/adit/internal/app"
 )
 
-// inNamespace is the input of what concerns many rows, or a new one.
-type inNamespace struct {
+// InNamespace is the input of what concerns many rows, or a new one.
+type InNamespace struct {
 	Namespace string `query:"namespace" doc:"a team's id; absent, empty, null and undefined mean personal"`
 }
 
@@ -25,15 +25,28 @@ func (h *routes) registerServers() {
 	handle(h, operation(http.MethodGet, "/servers/{id}", "get-server", "Read an SSH server", tag), h.getServer)
 	handlePatch(h, operation(http.MethodPatch, "/servers/{id}", "update-server", "Change an SSH server", tag), h.updateServer)
 	handle(h, operation(http.MethodDelete, "/servers/{id}", "delete-server", "Delete an SSH server", tag), h.deleteServer)
-	handleBody(h, operation(http.MethodPut, "/servers/{id}/host-key", "accept-server-host-key", "Accept the host key that was offered", tag), h.acceptServerHostKey)
+	handleBody(h, operation(http.MethodPut, "/servers/{id}/host-key", "accept-server-host-key", "Accept the host key that was offered, or announce one before any connection", tag), h.acceptServerHostKey)
 	handle(h, operation(http.MethodDelete, "/servers/{id}/host-key", "forget-server-host-key", "Forget the host key", tag), h.forgetServerHostKey)
+	handleSync(h, operation(http.MethodPost, "/servers/sync", "sync-servers", "Create and update many SSH servers", tag), h.app.SyncServers)
 }
 
-func (h *routes) listServers(ctx context.Context, in *inNamespace) (*answer[[]api.Server], error) {
-	return encode(h.app.Servers(ctx, callerFrom(ctx).Actor, in.Namespace))
+// ListInNamespace is the input of what lists rows. It is exported, as all that is
+// embedded in an input must be: huma passes by what is not.
+type ListInNamespace struct {
+	InNamespace
+	InPage
 }
 
-func (h *routes) createServer(ctx context.Context, in *inNamespace, body *api.ServerInput) (*answer[api.Server], error) {
+func (h *routes) listServers(ctx context.Context, in *ListInNamespace) (*listAnswer[api.Server], error) {
+	p, err := in.page()
+	if err != nil {
+		return nil, err
+	}
+	rows, n, err := h.app.Servers(ctx, callerFrom(ctx).Actor, in.Namespace, app.Page(p))
+	return list(p, rows, n, err)
+}
+
+func (h *routes) createServer(ctx context.Context, in *InNamespace, body *api.ServerInput) (*answer[api.Server], error) {
 	return encode(h.app.CreateServer(ctx, callerFrom(ctx).Actor, in.Namespace, *body))
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/sshserver"
+	"github.com/adit-tunnel/adit/internal/store/storetest"
 )
 
 const sshPassword = "ssh-passw0rd-of-mole"
@@ -186,7 +187,11 @@ func state(want string) (string, func(object) bool) {
 // execute runs SQL on the database behind the program's back.
 func (f *fixture) execute(statement string) {
 	f.t.Helper()
-	db, err := sql.Open("sqlite", f.path+"?_pragma=busy_timeout(5000)")
+	driver, name := "sqlite", f.path+"?_pragma=busy_timeout(5000)"
+	if url := storetest.URL(f.t, f.path); !url.IsZero() {
+		driver, name = "pgx", url.Reveal()
+	}
+	db, err := sql.Open(driver, name)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/adit-tunnel/adit/api"
 )
 
@@ -31,14 +33,17 @@ func (h *routes) registerHealth() {
 		})
 }
 
+// guarded refuses who guesses too much.
+func guarded(op *huma.Operation) { refuses(http.StatusTooManyRequests)(op) }
+
 func (h *routes) registerUsers() {
 	users := tagged("users")
-	handleBody(h, operation(http.MethodPost, "/auth/register", "register", "Make an account", public, creates, users),
+	handleBody(h, operation(http.MethodPost, "/auth/register", "register", "Make an account", public, creates, users, guarded),
 		h.register, func(in *api.Registration) []string { return h.passwordProblems("password", in.Password) })
-	handleBody(h, operation(http.MethodPost, "/auth/login", "login", "Log in", public, users), h.login)
+	handleBody(h, operation(http.MethodPost, "/auth/login", "login", "Log in", public, users, guarded), h.login)
 	handle(h, operation(http.MethodGet, "/auth/validate", "validate", "Whether a token is valid, and whose", users), h.validate)
 	handle(h, operation(http.MethodPost, "/auth/logout", "logout", "End the token's session", users), h.logout)
-	handleBody(h, operation(http.MethodPost, "/auth/password", "change-password", "Change one's password; all other tokens end", users),
+	handleBody(h, operation(http.MethodPost, "/auth/password", "change-password", "Change one's password; all other tokens end", users, guarded),
 		h.changePassword, func(in *api.PasswordChange) []string { return h.passwordProblems("newPassword", in.NewPassword) })
 }
 
@@ -50,11 +55,11 @@ func (h *routes) passwordProblems(field string, password api.Secret) []string {
 }
 
 func (h *routes) register(ctx context.Context, _ *none, in *api.Registration) (*answer[api.Registered], error) {
-	return encode(h.app.Register(ctx, *in))
+	return encode(h.app.Register(ctx, requestFrom(ctx).address, *in))
 }
 
 func (h *routes) login(ctx context.Context, _ *none, in *api.Credentials) (*answer[api.Session], error) {
-	return encode(h.app.Login(ctx, *in))
+	return encode(h.app.Login(ctx, requestFrom(ctx).address, *in))
 }
 
 func (h *routes) validate(ctx context.Context, _ *none) (*answer[api.Validation], error) {
@@ -66,5 +71,5 @@ func (h *routes) logout(ctx context.Context, _ *none) (*said, error) {
 }
 
 func (h *routes) changePassword(ctx context.Context, _ *none, in *api.PasswordChange) (*said, error) {
-	return say("Password changed successfully"), h.app.ChangePassword(ctx, callerFrom(ctx), *in)
+	return say("Password changed successfully"), h.app.ChangePassword(ctx, callerFrom(ctx), requestFrom(ctx).address, *in)
 }

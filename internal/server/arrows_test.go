@@ -19,12 +19,12 @@ var (
 		"internal/site", "internal/socks5", "internal/sshserver", "internal/sshsite",
 	}
 	controlPlane = []string{
-		"internal/access", "internal/app", "internal/auth", "internal/cli", "internal/config", "internal/demo",
+		"internal/access", "internal/app", "internal/archive", "internal/auth", "internal/cli", "internal/config", "internal/demo",
 		"internal/httpapi", "internal/secret", "internal/server", "internal/store", "internal/webui",
 	}
 	leaves = []string{"api", "internal/redact"}
 	// Neither plane, and not in the product unless something imports them.
-	aside = []string{"bench", "client", "cmd", "internal/telemetry", "internal/testx", "test", "tunnel"}
+	aside = []string{"bench", "client", "cmd", "internal/clientaddr", "internal/telemetry", "internal/testx", "test", "tunnel"}
 )
 
 // arrows are the dependencies that must not be.

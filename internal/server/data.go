@@ -7,14 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/adit-tunnel/adit/api"
-	"github.com/adit-tunnel/adit/internal/auth"
 	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/secret"
 	"github.com/adit-tunnel/adit/internal/store"
@@ -36,40 +33,66 @@ type data struct {
 	store *store.Store
 }
 
-// openData makes what is missing and opens the rest.
-func openData(ctx context.Context, dir string) (d *data, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data directory: %w", err)
+// openData makes what is missing and opens the rest. The database is SQLite's in
+// the directory, unless it is a PostgreSQL one's URL.
+func openData(ctx context.Context, dir string, database redact.Secret) (d *data, err error) {
+	if d, err = lockData(dir); err != nil {
+		return nil, err
 	}
-	d = &data{dir: dir}
 	defer func() {
 		if err != nil {
 			d.close()
 		}
 	}()
-	if d.lock, err = lock(d.path(lockFile)); err != nil {
+	if err = d.openStore(ctx, database); err != nil {
 		return d, err
 	}
-	if d.keys, err = d.openKeys(); err != nil {
+	used, err := d.store.Used(ctx)
+	if err != nil {
 		return d, err
 	}
-	if d.store, err = store.Open(ctx, d.path(storeFile)); err != nil {
-		return d, fmt.Errorf("open the database: %w", err)
+	d.keys, err = d.openKeys(used != nil)
+	return d, err
+}
+
+// lockData makes the directory where there is none, and opens nothing in it.
+func lockData(dir string) (d *data, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	return d, nil
+	d = &data{dir: dir}
+	d.lock, err = lock(d.path(lockFile))
+	return d, err
 }
 
 func (d *data) path(name string) string { return filepath.Join(d.dir, name) }
 
+// openStore opens the database alone.
+func (d *data) openStore(ctx context.Context, url redact.Secret) (err error) {
+	if url.IsZero() {
+		if d.store, err = store.Open(ctx, d.path(storeFile)); err != nil {
+			return fmt.Errorf("open the database: %w", err)
+		}
+		return nil
+	}
+	d.store, err = store.OpenPostgres(ctx, url)
+	var used *store.UsedError
+	if errors.As(err, &used) {
+		return &api.Error{Code: api.CodeConflict, Err: err, Message: used.Error(),
+			Hint: "stop it first, or name another database with --database"}
+	}
+	return err
+}
+
 // openKeys opens the sealing keys. They are only made together with the
 // database: beside an older one a fresh key would open nothing, and what was
 // then sealed with it would be lost when the right one came back.
-func (d *data) openKeys() (*secret.Keyring, error) {
+func (d *data) openKeys(older bool) (*secret.Keyring, error) {
 	keys, err := secret.OpenFile(d.path(keyFile))
 	if !errors.Is(err, fs.ErrNotExist) {
 		return keys, err
 	}
-	if _, err := os.Stat(d.path(storeFile)); err == nil {
+	if older {
 		return nil, &api.Error{Code: api.CodeSecretUnreadable,
 			Message: fmt.Sprintf("the sealing key %s is missing, and the database beside it holds secrets that only it opens", d.path(keyFile)),
 			Hint:    "put the key file back from your backup; to begin anew, move the database away"}
@@ -84,45 +107,6 @@ func (d *data) close() {
 	if d.lock != nil {
 		d.lock.Close() // and so unlocks
 	}
-}
-
-// tokens loads the keys that sign the users' tokens and makes the first one.
-// One that cannot be opened is left alone: its tokens are not valid for now.
-func (d *data) tokens(ctx context.Context, log *slog.Logger) (*auth.Tokens, error) {
-	rows, err := d.store.SigningKeys(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("load signing keys: %w", err)
-	}
-	var keys []auth.SigningKey
-	for _, row := range rows {
-		plain, err := d.keys.Open(row.Sealed, signingRow(row.ID))
-		if err != nil {
-			log.Error("a signing key cannot be opened; who logged in under it must log in again", "error", err)
-			continue
-		}
-		keys = append(keys, auth.SigningKey{ID: row.ID, Secret: plain})
-	}
-	if len(keys) == 0 {
-		key, err := d.newSigningKey(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("make a signing key: %w", err)
-		}
-		keys = []auth.SigningKey{key}
-	}
-	return auth.NewTokens(keys[0], keys[1:]...)
-}
-
-func signingRow(id string) string { return secret.Row("signing_keys", id, "secret") }
-
-func (d *data) newSigningKey(ctx context.Context) (auth.SigningKey, error) {
-	key := auth.NewSigningKey()
-	sealed, err := d.keys.Seal(key.Secret, signingRow(key.ID))
-	if err != nil {
-		return key, err
-	}
-	return key, d.store.Write(ctx, func(tx *store.Tx) error {
-		return tx.CreateSigningKey(ctx, store.SigningKey{ID: key.ID, Sealed: sealed, CreatedAt: time.Now()})
-	})
 }
 
 // setupCode returns what the first registration must give, and whether it was

@@ -3,13 +3,12 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/google/uuid"
 
-	"github.com/adit-tunnel/adit/api"
+	"github.com/adit-tunnel/adit/internal/app"
 	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/relay"
 	"github.com/adit-tunnel/adit/internal/secret"
@@ -47,7 +46,7 @@ func (k keeper) Put(ctx context.Context, r relay.Record) error {
 	if err != nil {
 		return fmt.Errorf("seal a relay token: %w", err)
 	}
-	return storeError(k.data.store.Write(ctx, func(tx *store.Tx) error {
+	return app.Explain(k.data.store.Write(ctx, func(tx *store.Tx) error {
 		return tx.PutRelayToken(ctx, store.RelayToken{
 			ID: r.ID, Kind: string(r.Kind), ReverseID: r.ReverseID, Sealed: sealed, CreatedAt: r.CreatedAt, OwnerSeenAt: r.OwnerSeenAt,
 		})
@@ -56,17 +55,9 @@ func (k keeper) Put(ctx context.Context, r relay.Record) error {
 
 // Delete implements relay.Keeper.
 func (k keeper) Delete(ctx context.Context, ids ...string) error {
-	return storeError(k.data.store.Write(ctx, func(tx *store.Tx) error {
+	return app.Explain(k.data.store.Write(ctx, func(tx *store.Tx) error {
 		return tx.DeleteRelayTokens(ctx, ids...)
 	}))
-}
-
-// storeError puts what an operator can mend into words.
-func storeError(err error) error {
-	if errors.Is(err, store.ErrFull) {
-		return &api.Error{Code: api.CodeStorageFull, Err: err, Message: "the token cannot be kept: the disk is full"}
-	}
-	return err
 }
 
 // kept loads the tokens. One that cannot be opened is left alone: it is worth

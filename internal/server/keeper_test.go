@@ -17,11 +17,13 @@ import (
 	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/relay"
 	"github.com/adit-tunnel/adit/internal/store"
+	"github.com/adit-tunnel/adit/internal/store/storetest"
+	"github.com/adit-tunnel/adit/internal/testx/postgres"
 )
 
 func openTestData(t testing.TB, dir string) *data {
 	t.Helper()
-	d, err := openData(t.Context(), dir)
+	d, err := openData(t.Context(), dir, storetest.URL(t, dir))
 	must(t, err)
 	t.Cleanup(d.close)
 	return d
@@ -88,6 +90,7 @@ func TestTokensAreKeptWhole(t *testing.T) {
 
 func TestNothingSecretCanBeReadInTheDatabase(t *testing.T) {
 	t.Parallel()
+	postgres.SkipIfWanted(t)
 	dir := t.TempDir()
 	d := openTestData(t, dir)
 	for _, r := range records() {

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/adit-tunnel/adit/internal/app"
+	"github.com/adit-tunnel/adit/internal/clientaddr"
 	"github.com/adit-tunnel/adit/internal/config"
 	"github.com/adit-tunnel/adit/internal/httpapi/relayapi"
 	"github.com/adit-tunnel/adit/internal/policy"
@@ -43,6 +45,7 @@ type relayOptions struct {
 	pool   config.PortRange
 	trust  []netip.Prefix
 	kept   []relay.Record
+	audit  *app.App // where changes of tokens are recorded; nil for nowhere
 }
 
 func listenRelay(ctx context.Context, address string) (net.Listener, error) {
@@ -66,10 +69,17 @@ func newRelay(ctx context.Context, ln net.Listener, o relayOptions) (*relayServe
 	registry.MustRegister(hub.Collector())
 	mux := &relayMux{hub: hub}
 	if !o.apiKey.IsZero() {
+		var tokens relayapi.Tokens = hub
+		if o.audit != nil {
+			tokens = audited{hub, o.audit}
+		}
 		mux.api = relayapi.New(relayapi.Options{
-			Tokens: hub, Key: o.apiKey, Version: telemetry.ReadBuild().Version, Logger: o.Logger,
+			Tokens: tokens, Key: o.apiKey, Version: telemetry.ReadBuild().Version, Logger: o.Logger,
 			Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		})
+		if o.audit != nil {
+			mux.api = acts(mux.api, o.trust)
+		}
 	}
 	q := newQuiet(ln, firstByteTimeout, maxStrangers, hub.Count)
 	return &relayServer{hub: hub, ln: q, served: make(chan error, 1), http: &http.Server{
@@ -119,28 +129,13 @@ func (m *relayMux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// clientAddress is where a request came from: what the last proxy that is not
-// ours saw, if we trust who tells.
+// clientAddress is where a request came from, in the form that is logged: what
+// a trusted proxy tells has no port.
 func clientAddress(r *http.Request, trust []netip.Prefix) string {
-	at, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !trusted(at.Addr(), trust) {
-		return r.RemoteAddr
-	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for _, hop := range slices.Backward(hops) {
-		addr, err := netip.ParseAddr(strings.TrimSpace(hop))
-		if err != nil {
-			break
-		}
-		if !trusted(addr, trust) {
-			return addr.String()
-		}
+	if addr, told := clientaddr.Of(r, trust); told {
+		return addr.String()
 	}
 	return r.RemoteAddr
-}
-
-func trusted(addr netip.Addr, trust []netip.Prefix) bool {
-	return slices.ContainsFunc(trust, func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) })
 }
 
 // RunRelay is `adit relay serve`: the relay alone, until ctx ends.
@@ -148,7 +143,7 @@ func RunRelay(ctx context.Context, cfg config.RelayServe, stdout, stderr io.Writ
 	log := telemetry.NewLogger(stderr, cfg.LogFormat == config.FormatJSON, cfg.LogLevel)
 	o := relayOptions{apiKey: cfg.APIKey, ports: cfg.SOCKSPorts, pool: cfg.SOCKSPool, trust: cfg.TrustedProxies}
 	if cfg.Data != "" {
-		d, err := openData(ctx, cfg.Data)
+		d, err := openData(ctx, cfg.Data, redact.Secret{})
 		if err != nil {
 			return err
 		}

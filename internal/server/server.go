@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/adit-tunnel/adit/internal/app"
 	"github.com/adit-tunnel/adit/internal/auth"
@@ -36,6 +37,7 @@ type Server struct {
 	ln      net.Listener
 	relayLn net.Listener // nil: there is no relay
 	targets *policy.Policy
+	binds   *policy.BindRules
 	tunnels *forward.Supervisor
 	relay   *relayServer // nil: there is none
 	app     *app.App
@@ -63,7 +65,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger, notes io.Wri
 			s.Close()
 		}
 	}()
-	if s.data, err = openData(ctx, cfg.Data); err != nil {
+	if s.data, err = openData(ctx, cfg.Data, cfg.Database); err != nil {
 		return s, err
 	}
 	if s.ln, err = new(net.ListenConfig).Listen(ctx, family(cfg.Listen), cfg.Listen); err != nil {
@@ -113,7 +115,7 @@ func (s *Server) newRelay(ctx context.Context) (*relayServer, error) {
 		Options: relay.Options{
 			Policy: s.targets, Keeper: keeper{s.data}, SOCKSHost: s.cfg.SOCKSHost, UDPIdle: s.cfg.UDPIdle, Logger: s.log,
 		},
-		apiKey: s.cfg.APIKey, ports: s.cfg.SOCKSPorts, pool: s.cfg.SOCKSPool, trust: s.cfg.TrustedProxies, kept: kept,
+		apiKey: s.cfg.APIKey, ports: s.cfg.SOCKSPorts, pool: s.cfg.SOCKSPool, trust: s.cfg.TrustedProxies, kept: kept, audit: s.app,
 	})
 }
 
@@ -162,9 +164,8 @@ func (s *Server) RelayURL() string {
 
 func (s *Server) controlPort() uint16 { return portOf(s.ln) }
 
-func (s *Server) newSupervisor(ctx context.Context) (*forward.Supervisor, error) {
-	binds, err := policy.NewBind(s.cfg.AllowBind)
-	if err != nil {
+func (s *Server) newSupervisor(ctx context.Context) (_ *forward.Supervisor, err error) {
+	if s.binds, err = policy.NewBind(s.cfg.AllowBind); err != nil {
 		return nil, err
 	}
 	// What runs outlives ctx, which only says when to begin to stop.
@@ -175,14 +176,14 @@ func (s *Server) newSupervisor(ctx context.Context) (*forward.Supervisor, error)
 	return forward.New(context.WithoutCancel(ctx), forward.Options{
 		Here:     &site.Here{Check: s.targets.CheckHere},
 		Policy:   s.targets,
-		Binds:    binds,
+		Binds:    s.binds,
 		OwnPorts: own,
 		Logger:   s.log,
 	}), nil
 }
 
 func (s *Server) newApp(ctx context.Context, notes io.Writer) (*app.App, error) {
-	tokens, err := s.data.tokens(ctx, s.log)
+	tokens, err := s.data.tokens(ctx, s.log, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -190,11 +191,13 @@ func (s *Server) newApp(ctx context.Context, notes io.Writer) (*app.App, error) 
 	if err != nil {
 		return nil, err
 	}
-	return app.New(app.Options{
+	a := app.New(app.Options{
 		Store: s.data.store, Keyring: s.data.keys, Hasher: auth.NewHasher(auth.Params{}, 0), Tokens: tokens,
 		Tunnels: s.tunnels, MinPassword: s.cfg.MinPassword, StrictHostKeys: s.cfg.HostKeyPolicy == config.Strict,
-		SetupCode: code, Logger: s.log,
-	}), nil
+		HostCAs: s.cfg.HostCAs, KeyDir: s.cfg.KeyDir,
+		SetupCode: code, Registration: s.cfg.Registration, Targets: s.targets, Binds: s.binds, Logger: s.log,
+	})
+	return a, a.LoadSettings(ctx)
 }
 
 // announceSetup makes the code for the first account where others than this
@@ -225,6 +228,9 @@ func onlyLocal(addr net.Addr) bool {
 func (s *Server) Serve(ctx context.Context, ready func() error) error {
 	defer s.data.close()
 	w := s.newWeb(ctx)
+	kept, leave := context.WithCancel(ctx)
+	defer leave()
+	var house sync.WaitGroup
 	served := make(chan error, 1)
 	go func() { served <- w.http.Serve(limit(s.ln, maxClients)) }()
 	err := s.app.Restore(ctx)
@@ -234,6 +240,7 @@ func (s *Server) Serve(ctx context.Context, ready func() error) error {
 		relayEnd = s.relay.served
 	}
 	if err == nil {
+		house.Go(func() { s.keepHouse(kept) })
 		err = ready()
 	}
 	if err == nil {
@@ -246,6 +253,8 @@ func (s *Server) Serve(ctx context.Context, ready func() error) error {
 	}
 	s.log.Info("stopping", "drain", s.cfg.Drain.String())
 	w.stop(ctx)
+	leave()
+	house.Wait()
 	s.app.Close()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Drain)
 	defer cancel()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/adit-tunnel/adit/internal/httpapi"
+	"github.com/adit-tunnel/adit/internal/telemetry"
 )
 
 const (
@@ -32,7 +33,9 @@ type web struct {
 func (s *Server) newWeb(ctx context.Context) *web {
 	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w := &web{cancel: cancel}
-	api := httpapi.New(s.app, httpapi.Options{Logger: s.log})
+	api := httpapi.New(s.app, httpapi.Options{
+		Logger: s.log, Version: telemetry.ReadBuild().Version, Origins: s.cfg.CORSOrigins, TrustedProxies: s.cfg.TrustedProxies,
+	})
 	w.http = &http.Server{
 		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			w.handlers.Add(1)

@@ -21,13 +21,16 @@ type Config struct {
 	Signer   ssh.Signer    // may be nil; see ParseKey
 	Strict   bool          // refuse an unknown host key instead of recording it
 	HostKeys HostKeys
+	HostCAs  *HostCAs // whose host certificates need no pin; nil: no certificates are asked for. The same for all that share a connection
 }
 
 // HostKeys remembers the host key of one address in one scope.
 type HostKeys interface {
-	// Pinned returns the recorded key, or nil when there is none.
-	Pinned(ctx context.Context) (ssh.PublicKey, error)
-	// Pin records the key of the first connection.
+	// Known returns the recorded key, or nil when there is none, and the
+	// fingerprint ("SHA256:…") of the key that somebody said the server has, or
+	// "". It only counts while there is no recorded key.
+	Known(ctx context.Context) (pinned ssh.PublicKey, announced string, err error)
+	// Pin records the key of the first connection, which ends an announcement.
 	Pin(ctx context.Context, key ssh.PublicKey) error
 	// Offer keeps a key that was refused, for a person to accept.
 	Offer(ctx context.Context, key ssh.PublicKey) error

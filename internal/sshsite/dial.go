@@ -23,18 +23,56 @@ const clientVersion = "SSH-2.0-adit"
 // connection itself lives until Close or its loss. The error is an *api.Error
 // with a code of the control API, or what a HostKeys said.
 func Dial(ctx context.Context, cfg Config) (*Conn, error) {
-	pinned, err := cfg.HostKeys.Pinned(ctx)
-	if err != nil {
+	pinned, announced, err := cfg.HostKeys.Known(ctx)
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("look up the host key of %s: %w", cfg.Address, err)
+	case pinned == nil && announced != "":
+		return dialAnnounced(ctx, &cfg, announced)
 	}
-	v := &verifier{ctx: ctx, cfg: &cfg, pinned: pinned}
+	v := &verifier{ctx: ctx, cfg: &cfg, pinned: pinned, certify: cfg.HostCAs != nil}
 	conn, err := connect(ctx, &cfg, v)
-	var none *ssh.AlgorithmNegotiationError
-	if pinned != nil && errors.As(err, &none) && !overlap(v.algorithms(), none.RequestedAlgorithms) && overlap(plainAlgorithms, none.RequestedAlgorithms) {
+	if errors.Is(err, errForeignCertificate) {
+		v = &verifier{ctx: ctx, cfg: &cfg, pinned: pinned}
+		conn, err = connect(ctx, &cfg, v)
+	}
+	if pinned != nil && otherKeysOnly(err, v.algorithms()) {
 		// It has host keys, but none of the pinned kind: ask which, to tell a person. That cannot succeed.
 		_, err = connect(ctx, &cfg, &verifier{ctx: ctx, cfg: &cfg, pinned: pinned, probing: true})
 	}
 	return conn, err
+}
+
+// dialAnnounced connects to a server of which nothing but the fingerprint of one
+// of its keys is known, not even the kind: it asks for one kind after the other,
+// as many as the server has, until that key is shown.
+func dialAnnounced(ctx context.Context, cfg *Config, announced string) (*Conn, error) {
+	v := &verifier{ctx: ctx, cfg: cfg, announced: announced, kinds: plainAlgorithms, certify: cfg.HostCAs != nil}
+	var shown []ssh.PublicKey
+	for len(v.kinds) > 0 {
+		conn, err := connect(ctx, cfg, v)
+		var other *otherKeyError
+		switch {
+		case errors.Is(err, errForeignCertificate):
+			v = &verifier{ctx: ctx, cfg: cfg, announced: announced, kinds: v.kinds}
+		case errors.As(err, &other):
+			// A server that shows a plain key has no certificate, and no key of the kinds before.
+			shown = append(shown, other.key)
+			v = &verifier{ctx: ctx, cfg: cfg, announced: announced, kinds: kindsAfter(other.key)}
+		case len(shown) > 0 && otherKeysOnly(err, v.kinds):
+			return nil, v.refuseAll(shown)
+		default:
+			return conn, err
+		}
+	}
+	return nil, v.refuseAll(shown)
+}
+
+// otherKeysOnly reports whether an attempt came to nothing because the server
+// has host keys, but none of the kinds that were asked for.
+func otherKeysOnly(err error, asked []string) bool {
+	var none *ssh.AlgorithmNegotiationError
+	return errors.As(err, &none) && !overlap(asked, none.RequestedAlgorithms) && overlap(plainAlgorithms, none.RequestedAlgorithms)
 }
 
 func overlap(a, b []string) bool {

@@ -19,21 +19,22 @@ const password = "correct horse"
 
 // memoryKeys is a HostKeys in memory.
 type memoryKeys struct {
-	mu      sync.Mutex
-	pinned  ssh.PublicKey
-	offered ssh.PublicKey
+	mu        sync.Mutex
+	pinned    ssh.PublicKey
+	offered   ssh.PublicKey
+	announced string
 }
 
-func (m *memoryKeys) Pinned(context.Context) (ssh.PublicKey, error) {
+func (m *memoryKeys) Known(context.Context) (ssh.PublicKey, string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.pinned, nil
+	return m.pinned, m.announced, nil
 }
 
 func (m *memoryKeys) Pin(_ context.Context, key ssh.PublicKey) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.pinned = key
+	m.pinned, m.announced = key, ""
 	return nil
 }
 

@@ -16,6 +16,9 @@ var (
 	// ErrFull is a write for which there was no space. Nothing of it was kept,
 	// and reading goes on.
 	ErrFull = errors.New("no space left for the database")
+	// ErrUnavailable is a PostgreSQL database that cannot be reached just now, or
+	// that another process has taken over, see UsedError.
+	ErrUnavailable = errors.New("no connection to the database")
 )
 
 // Constraint names what must be unique.
@@ -28,6 +31,8 @@ const (
 	ServerLocalID  Constraint = "servers.local_id"
 	KeyLocalID     Constraint = "ssh_keys.local_id"
 	ForwardLocalID Constraint = "forwards.local_id"
+	TeamName       Constraint = "teams.name"
+	TeamMember     Constraint = "team_members.team_id"
 )
 
 // ConflictError is a write that would have broken a uniqueness. It is an
@@ -46,9 +51,22 @@ func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
 // Unwrap gives the driver's error.
 func (e *ConflictError) Unwrap() error { return e.Err }
 
+// UsedError is a PostgreSQL database that another process has open. It is an
+// ErrUnavailable.
+type UsedError struct {
+	Database string // host/name
+}
+
+func (e *UsedError) Error() string {
+	return fmt.Sprintf("database %s is used by another adit", e.Database)
+}
+
+// Is makes it an ErrUnavailable.
+func (e *UsedError) Is(target error) bool { return target == ErrUnavailable }
+
 // NewerError is a database that a newer program wrote.
 type NewerError struct {
-	Database string // the path
+	Database string // the path, or host/name
 	Has      int    // its schema
 	Knows    int    // the newest schema that this program knows
 }
@@ -56,3 +74,14 @@ type NewerError struct {
 func (e *NewerError) Error() string {
 	return fmt.Sprintf("database %s has schema %d, this adit knows %d: use a newer adit", e.Database, e.Has, e.Knows)
 }
+
+// driverError turns what a driver says into what callers act on.
+func driverError(err error) error {
+	if err == nil || errors.Is(err, ErrConflict) || errors.Is(err, ErrFull) || errors.Is(err, ErrUnavailable) {
+		return err // translated already
+	}
+	return postgresError(sqliteError(err))
+}
+
+// interrupted tells what a driver says of a statement whose context ended.
+func interrupted(err error) bool { return sqliteInterrupted(err) || postgresInterrupted(err) }

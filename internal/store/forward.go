@@ -60,6 +60,20 @@ func (r *Reader) CountForwards(ctx context.Context, scope access.Scope) (int, er
 	return forwards.count(ctx, &r.runner, scope)
 }
 
+// CountForwardsBy counts the forwards that a user made, in whatever scope.
+func (r *Reader) CountForwardsBy(ctx context.Context, userID string) (int, error) {
+	return r.number(ctx, "count forwards", "SELECT COUNT(*) FROM forwards WHERE user_id = ?", userID)
+}
+
+// CountWanted counts the forwards that shall run: those that a user made, or
+// with an empty id all.
+func (r *Reader) CountWanted(ctx context.Context, userID string) (int, error) {
+	if userID == "" {
+		return r.number(ctx, "count wanted forwards", "SELECT COUNT(*) FROM forwards WHERE wanted = ?", true)
+	}
+	return r.number(ctx, "count wanted forwards", "SELECT COUNT(*) FROM forwards WHERE user_id = ? AND wanted = ?", userID, true)
+}
+
 // WantedForwards lists the forwards of everybody that shall run.
 func (r *Reader) WantedForwards(ctx context.Context) ([]Forward, error) {
 	return forwards.where(ctx, &r.runner, "wanted = ?", true)

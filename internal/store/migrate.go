@@ -6,36 +6,47 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"strings"
 )
 
 // The schema in steps, in the order of their names: the nth takes a database
 // from schema n-1 to n. What has been released is never edited; a change is a
-// new file.
+// new file. A step that the dialects cannot share has a second file for the other
+// one, as in 0003_x.postgres.sql beside 0003_x.sql.
 //
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
-// migrations gives the steps of the schema.
-func migrations() ([]string, error) {
+// migrations gives the steps of the schema in a dialect.
+func migrations(d *dialect) ([]string, error) {
 	names, err := fs.Glob(migrationFiles, "migrations/*.sql")
 	if err != nil {
 		return nil, err
 	}
 	var steps []string
 	for _, name := range names {
-		step, err := migrationFiles.ReadFile(name)
+		if strings.Count(name, ".") > 1 {
+			continue // in the place of another one, in one dialect
+		}
+		own, err := migrationFiles.ReadFile(strings.TrimSuffix(name, "sql") + d.name + ".sql")
+		if err == nil {
+			steps = append(steps, string(own))
+			continue
+		}
+		text, err := migrationFiles.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
-		steps = append(steps, string(step))
+		steps = append(steps, d.step(string(text)))
 	}
 	return steps, nil
 }
 
 // migrate brings the database to schema len(steps). It happens in one
 // transaction: a step that breaks leaves the database as it was, and of two
-// processes the second waits and finds the work done.
-func migrate(ctx context.Context, db *sql.DB, path string, steps []string) error {
+// processes the second waits and finds the work done. name is the database's, for
+// messages.
+func migrate(ctx context.Context, db *sql.DB, name string, steps []string) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return driverError(err)
@@ -46,7 +57,7 @@ func migrate(ctx context.Context, db *sql.DB, path string, steps []string) error
 		return driverError(err)
 	}
 	if has > len(steps) {
-		return &NewerError{Database: path, Has: has, Knows: len(steps)}
+		return &NewerError{Database: name, Has: has, Knows: len(steps)}
 	}
 	if has == len(steps) {
 		return nil
@@ -56,7 +67,8 @@ func migrate(ctx context.Context, db *sql.DB, path string, steps []string) error
 			return fmt.Errorf("bring the schema from %d to %d: %w", n, n+1, driverError(err))
 		}
 	}
-	if _, err := tx.ExecContext(ctx, "UPDATE schema_version SET version = ?", len(steps)); err != nil {
+	// Without a mark for the number: the dialects do not agree on marks.
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("UPDATE schema_version SET version = %d", len(steps))); err != nil {
 		return driverError(err)
 	}
 	return driverError(tx.Commit())

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/adit-tunnel/adit/internal/testx/postgres"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -72,14 +74,18 @@ func TestOpenRefusesANewerDatabaseByNameAndLeavesItAlone(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "adit.db")
 	raw := openRaw(t, path)
-	execRaw(t, raw, "CREATE TABLE schema_version (version INTEGER NOT NULL)", "INSERT INTO schema_version VALUES (7)")
+	execRaw(t, raw, "CREATE TABLE schema_version (version INTEGER NOT NULL)", "INSERT INTO schema_version VALUES (99)")
 
 	_, err := Open(t.Context(), path)
 	var newer *NewerError
 	if !errors.As(err, &newer) {
 		t.Fatalf("err = %v, want a NewerError", err)
 	}
-	want := "database " + path + " has schema 7, this adit knows 2: use a newer adit"
+	steps, err := migrations(&sqliteDialect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("database %s has schema 99, this adit knows %d: use a newer adit", path, len(steps))
 	if newer.Error() != want {
 		t.Errorf("says %q, want %q", newer, want)
 	}
@@ -135,9 +141,13 @@ func TestMigrateLeavesTheDatabaseAsItWasWhenAStepBreaks(t *testing.T) {
 	}
 }
 
-// openTemp opens a fresh store that is closed when the test ends.
+// openTemp opens a fresh store, on the database that the tests are to use, that
+// is closed when the test ends.
 func openTemp(t testing.TB) *Store {
 	t.Helper()
+	if postgres.Wanted() {
+		return openPostgresAt(t, postgres.Database(t))
+	}
 	s, err := Open(context.Background(), filepath.Join(t.TempDir(), "adit.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -164,11 +174,23 @@ func openRaw(t *testing.T, path string) *sql.DB {
 	return raw
 }
 
-func execRaw(t *testing.T, db *sql.DB, statements ...string) {
+func execRaw(t testing.TB, db *sql.DB, statements ...string) {
 	t.Helper()
 	for _, statement := range statements {
 		if _, err := db.Exec(statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
 		}
 	}
+}
+
+// postgresRaw is one connection to a PostgreSQL database, without a schema.
+func postgresRaw(t *testing.T, url string) *sql.DB {
+	t.Helper()
+	raw, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.SetMaxOpenConns(1)
+	t.Cleanup(func() { _ = raw.Close() })
+	return raw
 }

@@ -64,16 +64,16 @@ func (s *runner) query(ctx context.Context, what, query string, args []any, each
 	}
 	rows, err := s.conn.QueryContext(ctx, query, args...)
 	if err != nil {
-		return s.spend(what, err)
+		return s.spend(what, ended(ctx, err))
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		if err := each(rows); err != nil {
-			return s.spend(what, err)
+			return s.spend(what, ended(ctx, err))
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return s.spend(what, err)
+		return s.spend(what, ended(ctx, err))
 	}
 	return nil
 }
@@ -85,11 +85,11 @@ func (s *runner) exec(ctx context.Context, what, query string, args ...any) (int
 	}
 	result, err := s.conn.ExecContext(ctx, query, args...)
 	if err != nil {
-		return 0, s.spend(what, err)
+		return 0, s.spend(what, ended(ctx, err))
 	}
 	n, err := result.RowsAffected()
 	if err != nil {
-		return 0, s.spend(what, err)
+		return 0, s.spend(what, ended(ctx, err))
 	}
 	return int(n), nil
 }
@@ -109,6 +109,14 @@ func (s *runner) spend(what string, err error) error {
 	err = fmt.Errorf("%s: %w", what, driverError(err))
 	if s.once {
 		s.spent = err
+	}
+	return err
+}
+
+// ended gives the end of ctx as the error of what it interrupted.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil && interrupted(err) {
+		return ctx.Err()
 	}
 	return err
 }

@@ -68,7 +68,7 @@ func TestARelayTokenThatCannotBeIsRefused(t *testing.T) {
 func TestADatabaseOfTheFirstSchemaGetsRelayTokensAndKeepsItsRows(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "adit.db")
-	steps, err := migrations()
+	steps, err := migrations(&sqliteDialect)
 	if err != nil {
 		t.Fatal(err)
 	}

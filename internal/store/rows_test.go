@@ -9,6 +9,7 @@ import (
 
 	"github.com/adit-tunnel/adit/internal/access"
 	"github.com/adit-tunnel/adit/internal/redact"
+	"github.com/adit-tunnel/adit/internal/testx/postgres"
 )
 
 func TestEveryFieldOfARowComesBack(t *testing.T) {
@@ -247,6 +248,7 @@ func TestListsAreNewestFirstAndOfOneScope(t *testing.T) {
 // Without the right index the cost of a list would grow with what others have.
 func TestAListLooksAtNoOtherScopesRows(t *testing.T) {
 	t.Parallel()
+	postgres.SkipIfWanted(t)
 	s := openTemp(t)
 	for _, query := range []string{
 		servers.selects + " WHERE scope = ?" + newestFirst,

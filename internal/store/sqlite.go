@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -14,6 +15,20 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
+
+// sqliteDialect is the dialect that statements and schema are written in.
+var sqliteDialect = dialect{
+	name: "sqlite",
+	step: func(text string) string { return text },
+	pool: func(db *sql.DB) conn { return db },
+	tx:   func(tx *sql.Tx) conn { return prepare(tx) },
+	write: func(ctx context.Context, db *sql.DB) (*transaction, error) {
+		return begin(ctx, db, sql.TxOptions{})
+	},
+	read: func(ctx context.Context, db *sql.DB) (*transaction, error) {
+		return begin(ctx, db, sql.TxOptions{ReadOnly: true})
+	},
+}
 
 // readerConns bounds the queries that run at a time. A query takes a fraction
 // of a millisecond of one core; more of them than cores only costs page caches.
@@ -76,11 +91,11 @@ func createPrivate(path string) error {
 	return f.Close()
 }
 
-// driverError turns what the driver says into what callers act on.
-func driverError(err error) error {
+// sqliteError turns what the driver says into what callers act on.
+func sqliteError(err error) error {
 	var driver *sqlite.Error
-	if !errors.As(err, &driver) || errors.Is(err, ErrConflict) || errors.Is(err, ErrFull) {
-		return err // none of the driver's, or translated already
+	if !errors.As(err, &driver) {
+		return err
 	}
 	switch driver.Code() {
 	case sqlite3.SQLITE_CONSTRAINT_UNIQUE:
@@ -93,11 +108,10 @@ func driverError(err error) error {
 	return err
 }
 
-// writeError is driverError for what may have met a full disk: some failures
+// writeError completes driverError for what may have met a full disk: some failures
 // mean that, but the driver does not give the system's reason. So the file
 // system is asked.
 func writeError(err error, path string) error {
-	err = driverError(err)
 	var driver *sqlite.Error
 	switch {
 	case errors.Is(err, ErrFull):
@@ -118,8 +132,8 @@ func writeError(err error, path string) error {
 	return err
 }
 
-// interrupted tells what the driver says of a statement whose context ended.
-func interrupted(err error) bool {
+// sqliteInterrupted tells what the driver says of a statement whose context ended.
+func sqliteInterrupted(err error) bool {
 	var driver *sqlite.Error
 	return errors.As(err, &driver) && driver.Code() == sqlite3.SQLITE_INTERRUPT
 }

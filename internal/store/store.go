@@ -2,7 +2,8 @@
 // servers, keys, forwards, host keys, relay tokens. It is concrete: rows,
 // queries, one transaction at a time that writes. It decides nothing: who may
 // do what is package access's, what a row must look like is app's, and what is
-// secret arrives here sealed by package secret and leaves sealed.
+// secret arrives here sealed by package secret and leaves sealed. The database
+// is SQLite's or PostgreSQL's, and does not show which.
 //
 // Rows hold the zero value where the database holds NULL. Instants have
 // millisecond precision and are in UTC. Ids, CreatedAt and UpdatedAt are set by
@@ -21,9 +22,10 @@ import (
 // methods (those of Reader) each see what was committed when they began.
 type Store struct {
 	Reader
-	path    string
+	dialect *dialect
+	path    string // of SQLite's file; empty for PostgreSQL
 	readers *sql.DB
-	writer  *sql.DB // one connection: writers wait here, where a context ends the wait, and not inside SQLite
+	writer  *sql.DB // one connection: writers wait here, where a context ends the wait, and not inside the database
 }
 
 // Open opens the database file, makes it (mode 0600) when there is none, and
@@ -41,13 +43,13 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		return nil, newer // it says all there is to say
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open database %s: %w", path, writeError(err, abs))
+		return nil, fmt.Errorf("open database %s: %w", path, writeError(driverError(err), abs))
 	}
 	return s, nil
 }
 
 func open(ctx context.Context, path string) (*Store, error) {
-	steps, err := migrations()
+	steps, err := migrations(&sqliteDialect)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +69,11 @@ func open(ctx context.Context, path string) (*Store, error) {
 		_ = writer.Close()
 		return nil, err
 	}
-	return &Store{Reader: Reader{runner{conn: readers}}, path: path, readers: readers, writer: writer}, nil
+	return newStore(&sqliteDialect, path, readers, writer), nil
+}
+
+func newStore(d *dialect, path string, readers, writer *sql.DB) *Store {
+	return &Store{Reader: Reader{runner{conn: d.pool(readers)}}, dialect: d, path: path, readers: readers, writer: writer}
 }
 
 // Close waits for what runs and closes the database.
@@ -103,14 +109,16 @@ type Tx struct{ Reader }
 // Inside fn use tx alone: the Store's own methods do not see what tx wrote, and
 // another Write would wait for itself. Do no network I/O there.
 func (s *Store) Write(ctx context.Context, fn func(*Tx) error) error {
-	sqltx, err := s.writer.BeginTx(ctx, nil)
+	sqltx, err := s.dialect.write(ctx, s.writer)
 	if err != nil {
-		return s.failed(ctx, fmt.Errorf("begin: %w", err))
+		return s.failed(ctx, fmt.Errorf("begin: %w", driverError(err)))
 	}
-	// It does nothing after a commit. SQLite itself rolls back on a full disk;
-	// the error of doing so again says nothing.
-	defer func() { _ = sqltx.Rollback() }()
-	tx := &Tx{Reader{runner{conn: prepare(sqltx), once: true}}}
+	defer sqltx.end()
+	// The transaction ends with ctx, but its commit does not: broken off on its
+	// way to PostgreSQL, nobody would know whether it came to be.
+	goOn := context.AfterFunc(ctx, func() { _ = sqltx.Rollback() })
+	defer goOn()
+	tx := &Tx{Reader{runner{conn: s.dialect.tx(sqltx.Tx), once: true}}}
 	err = fn(tx)
 	if err == nil {
 		err = tx.spent
@@ -120,11 +128,14 @@ func (s *Store) Write(ctx context.Context, fn func(*Tx) error) error {
 		// one error for that.
 		err = ctx.Err()
 	}
+	if err == nil && !goOn() {
+		err = ctx.Err()
+	}
 	if err != nil {
 		return s.failed(ctx, err)
 	}
 	if err := sqltx.Commit(); err != nil {
-		return s.failed(ctx, fmt.Errorf("commit: %w", err))
+		return s.failed(ctx, fmt.Errorf("commit: %w", driverError(err)))
 	}
 	return nil
 }
@@ -132,8 +143,11 @@ func (s *Store) Write(ctx context.Context, fn func(*Tx) error) error {
 // failed gives the error of a transaction that writes its form. One that is not
 // the database's stays as it is.
 func (s *Store) failed(ctx context.Context, err error) error {
-	if ctx.Err() != nil && (errors.Is(err, sql.ErrTxDone) || interrupted(err)) {
+	if ctx.Err() != nil && (errors.Is(err, sql.ErrTxDone) || errors.Is(err, context.Canceled) || interrupted(err)) {
 		err = ctx.Err() // which is what ended the transaction
+	}
+	if s.path == "" {
+		return err
 	}
 	return writeError(err, s.path)
 }
@@ -141,10 +155,10 @@ func (s *Store) failed(ctx context.Context, err error) error {
 // Read runs fn on one unchanging view of the database, for several queries that
 // must agree with each other. Inside fn use r alone.
 func (s *Store) Read(ctx context.Context, fn func(*Reader) error) error {
-	sqltx, err := s.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	sqltx, err := s.dialect.read(ctx, s.readers)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return fmt.Errorf("begin: %w", driverError(err))
 	}
-	defer func() { _ = sqltx.Rollback() }()
-	return fn(&Reader{runner{conn: prepare(sqltx), once: true}})
+	defer sqltx.end()
+	return fn(&Reader{runner{conn: s.dialect.tx(sqltx.Tx), once: true}})
 }

@@ -35,6 +35,26 @@ func (r *Reader) CountUsers(ctx context.Context) (int, error) {
 	return r.number(ctx, "count users", "SELECT COUNT(*) FROM users")
 }
 
+// Users lists all users, newest first.
+func (r *Reader) Users(ctx context.Context, page Page) ([]User, error) {
+	rest, args := newestFirst, []any(nil)
+	if page.Limit > 0 {
+		rest, args = rest+" LIMIT ? OFFSET ?", []any{page.Limit, page.Offset}
+	}
+	return users.rows(ctx, &r.runner, rest, args...)
+}
+
+// CountOperators counts the operators who are not disabled.
+func (r *Reader) CountOperators(ctx context.Context) (int, error) {
+	return r.number(ctx, "count operators", "SELECT COUNT(*) FROM users WHERE role = ? AND disabled = ?", Admin, false)
+}
+
+// SetStanding changes what a user is to the installation. His sessions and
+// tokens stay; see DeleteOtherSessions and DeleteAPITokens.
+func (tx *Tx) SetStanding(ctx context.Context, userID string, role UserRole, disabled bool, at time.Time) error {
+	return users.set(ctx, &tx.runner, userID, "role = ?, disabled = ?, updated_at = ?", role, disabled, instant{&at})
+}
+
 // UserByID gives a user.
 func (r *Reader) UserByID(ctx context.Context, id string) (User, error) {
 	return users.byID(ctx, &r.runner, id)

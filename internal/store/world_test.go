@@ -23,10 +23,7 @@ func world(t testing.TB) *Store {
 	put(t, s, person("ann", "Ann@Example.org"))
 	put(t, s, person("bob", "bob@example.org"))
 	for _, team := range []string{"team", "team2"} {
-		_, err := s.writer.Exec("INSERT INTO teams (id, name, owner_id, created_at, updated_at) VALUES (?, ?, 'ann', 0, 0)", team, team)
-		if err != nil {
-			t.Fatal(err)
-		}
+		execRaw(t, s.writer, fmt.Sprintf("INSERT INTO teams (id, name, owner_id, created_at, updated_at) VALUES ('%s', '%[1]s', 'ann', 0, 0)", team))
 	}
 	return s
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/adit-tunnel/adit/internal/testx/postgres"
 )
 
 func TestWriteKeepsNothingAfterAnError(t *testing.T) {
@@ -189,6 +191,7 @@ func TestExactlyOneOfManyAtOnceIsTheFirstUser(t *testing.T) {
 // shared, only SQLite's.
 func TestTwoThatWriteAtOnceWaitAndDoNotFail(t *testing.T) {
 	t.Parallel()
+	postgres.SkipIfWanted(t)
 	a := openTemp(t)
 	b, err := Open(t.Context(), a.path)
 	if err != nil {
@@ -222,6 +225,7 @@ func TestTwoThatWriteAtOnceWaitAndDoNotFail(t *testing.T) {
 
 func TestAFullDiskRefusesWritesAndKeepsServing(t *testing.T) {
 	t.Parallel()
+	postgres.SkipIfWanted(t)
 	s := openTemp(t)
 	put(t, s, person("u", "a@b"))
 	var pages int
@@ -270,6 +274,7 @@ func TestSpaceIsNotCalledMissingWhereThereIsSome(t *testing.T) {
 // leaves.
 func TestWhatWasAnsweredSurvivesAKill(t *testing.T) {
 	t.Parallel()
+	postgres.SkipIfWanted(t)
 	s := openTemp(t)
 	put(t, s, person("u", "a@b"))
 	dir := t.TempDir()

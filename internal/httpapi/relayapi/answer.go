@@ -10,16 +10,9 @@ import (
 	"github.com/adit-tunnel/adit/internal/relay"
 )
 
-// accepted answers a wish that came true.
-type accepted struct {
-	Success bool   `json:"success"`
-	Token   string `json:"token"`
-	Port    *int   `json:"port,omitempty"` // of a reverse token
-}
-
 // refused answers a wish that did not.
 type refused struct {
-	Success bool   `json:"success"`
+	Success bool   `json:"success" enum:"false"`
 	Error   string `json:"error"`
 }
 

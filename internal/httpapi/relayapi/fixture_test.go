@@ -166,5 +166,7 @@ func call(t *testing.T, server *httptest.Server, key, method, path, body string)
 	if resp.Header.Get("Cache-Control") != "no-store" || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("%s %s: header %v", method, path, resp.Header)
 	}
-	return reply{resp.StatusCode, string(text), resp.Header}
+	got := reply{resp.StatusCode, string(text), resp.Header}
+	held(t, method, path, body, got)
+	return got
 }

@@ -12,6 +12,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/policy"
 	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/relay"
@@ -26,17 +29,25 @@ const (
 
 const textBody = "invalid request body"
 
-// wish is the body of a request. Names that it does not have are ignored.
-type wish struct {
-	Kind             relay.Kind `json:"type"`
-	Token            string     `json:"token"`
-	Port             port       `json:"port"`
-	Username         string     `json:"username"`
-	Password         string     `json:"password"`
-	ReverseToken     string     `json:"reverse_token"`
-	ManageConnectors bool       `json:"allow_manage_connector"`
-	Allow            []string   `json:"allow"`
-	Deny             []string   `json:"deny"`
+// tokenInput is the body of a request for a token. Names that it does not have
+// are ignored, and so are fields of other kinds. Null is as if it were absent.
+type tokenInput struct {
+	_                struct{}   `additionalProperties:"true"`
+	Kind             relay.Kind `json:"type" required:"true" enum:"forward,reverse,connector"`
+	Token            string     `json:"token" required:"false" nullable:"true" doc:"at most 255 bytes; one is made up if none is given"`
+	Port             port       `json:"port" required:"false" doc:"reverse: its SOCKS5 port; the relay picks one if none or 0 is given"`
+	Username         string     `json:"username" required:"false" nullable:"true" doc:"reverse: user name that SOCKS5 clients must give"`
+	Password         string     `json:"password" required:"false" nullable:"true" format:"password" doc:"reverse: password that SOCKS5 clients must give"`
+	ReverseToken     string     `json:"reverse_token" required:"false" nullable:"true" doc:"connector, where it is required: whose providers it may use"`
+	ManageConnectors bool       `json:"allow_manage_connector" required:"false" nullable:"true" doc:"reverse: its providers manage connector tokens of their own"`
+	Allow            []string   `json:"allow" required:"false" nullable:"true" maxItems:"256" doc:"policy rules for targets; none allow all that is not denied"`
+	Deny             []string   `json:"deny" required:"false" nullable:"true" maxItems:"256" doc:"policy rules for targets, stronger than allow"`
+}
+
+// tokenChoice is the body of a request about one token.
+type tokenChoice struct {
+	_     struct{} `additionalProperties:"true"`
+	Token string   `json:"token" required:"true"`
 }
 
 // port is a JSON integer of any size. Which of them are ports is for the relay to
@@ -44,6 +55,12 @@ type wish struct {
 type port struct {
 	number  int
 	outside bool // no int holds it
+}
+
+// Schema implements huma.SchemaProvider.
+func (port) Schema(huma.Registry) *huma.Schema {
+	least, most := 0.0, 65535.0
+	return &huma.Schema{Type: huma.TypeInteger, Nullable: true, Minimum: &least, Maximum: &most}
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -77,7 +94,7 @@ func (h *handler) add(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	a := accepted{Success: true, Token: added.Token.Reveal()}
+	a := api.RelayToken{Success: true, Token: api.Secret(added.Token.Reveal())}
 	if spec.Kind == relay.Reverse {
 		a.Port = &added.Port
 	}
@@ -93,9 +110,7 @@ func (h *handler) remove(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if len(body) > 0 {
-			var asked struct {
-				Token string `json:"token"`
-			}
+			var asked tokenChoice
 			if err := decode(body, &asked); err != nil {
 				h.fail(w, r, err)
 				return
@@ -111,7 +126,7 @@ func (h *handler) remove(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, accepted{Success: true, Token: token})
+	answer(w, http.StatusOK, api.RelayToken{Success: true, Token: api.Secret(token)})
 }
 
 // readBody reads the body whatever its type, or answers why not.
@@ -150,7 +165,7 @@ func decode(body []byte, into any) error {
 // specFrom reads what token is asked for. Fields that its kind does not have are
 // ignored.
 func specFrom(body []byte) (relay.TokenSpec, error) {
-	var asked wish
+	var asked tokenInput
 	if err := decode(body, &asked); err != nil {
 		return relay.TokenSpec{}, err
 	}
