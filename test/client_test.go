@@ -24,6 +24,7 @@ type client struct {
 	t     testing.TB
 	url   string
 	token string // sent with every call
+	from  string // the address that a proxy would tell of; empty for none
 	http  http.Client
 
 	mu    sync.Mutex // guards below
@@ -68,17 +69,26 @@ func (c *client) send(method, path string, body any) (answer, error) {
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Authorization", "Bearer "+c.token)
+	if c.from != "" {
+		r.Header.Set("X-Forwarded-For", c.from)
+	}
+	a, _, err := c.do(r)
+	return a, err
+}
+
+// do makes a request and keeps its answer.
+func (c *client) do(r *http.Request) (answer, http.Header, error) {
 	sent := time.Now()
 	res, err := c.http.Do(r)
 	if err != nil {
-		return answer{}, err
+		return answer{}, nil, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	raw, err := io.ReadAll(res.Body)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.shown.Write(raw)
-	return answer{t: c.t, status: res.StatusCode, raw: string(raw), took: time.Since(sent)}, err
+	return answer{t: c.t, status: res.StatusCode, raw: string(raw), took: time.Since(sent)}, res.Header, err
 }
 
 func (c *client) call(method, path string, body any) answer {

@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -23,6 +24,7 @@ type contract struct {
 	ran      []string
 	forward  string // the id that stands for forward-uuid
 	server   string // the id that stands for server-uuid
+	team     string // the id that stands for team-uuid
 	port     string // the free one that stands for 8080
 }
 
@@ -52,7 +54,7 @@ func newContract(t *testing.T) *contract {
 func (c *contract) real(text string) string {
 	host, port := split(c.t, c.target)
 	return strings.NewReplacer(
-		"http://localhost:3000", c.url, "YOUR_JWT_TOKEN", c.token, "forward-uuid", c.forward,
+		"http://localhost:3000", c.url, "YOUR_JWT_TOKEN", c.token, "forward-uuid", c.forward, "team-uuid", cmp.Or(c.team, "team-uuid"),
 		"server-uuid-1", c.server, "server-uuid-2", "site", "server-uuid", c.server,
 		"8080", c.port, "192.168.1.100", host, `"remotePort": 80,`, `"remotePort": `+strconv.Itoa(port)+",",
 	).Replace(text)
@@ -86,9 +88,15 @@ func (c *contract) run(name string, status int) answer {
 // printed runs a request and compares the answer with the contract's.
 func (c *contract) printed(name string, status int) answer {
 	c.t.Helper()
+	return c.printedAs(name, name, status)
+}
+
+// printedAs compares with another example's answer.
+func (c *contract) printedAs(like, name string, status int) answer {
+	c.t.Helper()
 	a := c.run(name, status)
 	var want any
-	if err := json.Unmarshal([]byte(c.real(string(c.answers[name]))), &want); err != nil {
+	if err := json.Unmarshal([]byte(c.real(string(c.answers[like]))), &want); err != nil {
 		c.t.Fatal(err)
 	}
 	c.compare(name, want, decode[any](a))
@@ -160,6 +168,46 @@ func (c *contract) sent(name string, got object, but ...string) {
 	c.has(got, want)
 }
 
+// asTeam runs the examples of teams as a member of one, who may operate its
+// forwards and no more, and those of single forwards on a team's.
+func (c *contract) asTeam() {
+	c.t.Helper()
+	made := newTeam(&person{client: c.client}, "seed")
+	c.team = made.id
+	member := c.signUp("milo", object{"inviteCode": made.code})
+	server := (&person{client: c.client}).addServer(made.query, c.ground.sshd)
+	c.server = server
+	var body object
+	_, text, _ := strings.Cut(c.real(c.requests["create-local"]), "-d '")
+	if err := json.Unmarshal([]byte(strings.TrimRight(text, "'\n")), &body); err != nil {
+		c.t.Fatal(err)
+	}
+	c.forward = ""
+	row := c.post("/port-forwards"+made.query, body).is(201)
+	c.has(row, object{"namespace": made.id, "dataType": "team"})
+	c.forward = row["id"].(string)
+
+	c.token = member.token
+	c.printedAs("list", "list-team", 200)
+	if rows := c.run("list-team-active", 200).list(); len(rows) != 0 {
+		c.t.Errorf("active before the start: %v", rows)
+	}
+	c.printed("get", 200)
+	c.printed("start", 200)
+	c.printed("status", 200)
+	if rows := c.run("list-team-active", 200).list(); len(rows) != 1 || rows[0]["id"] != c.forward || rows[0]["status"] != "active" {
+		c.t.Errorf("active after the start: %v", rows)
+	}
+	w := way{name: "local", dial: dialer("127.0.0.1:" + c.port)}
+	w.carries(c.t, small)
+	if rows := c.run("list", 200).list(); len(rows) != 0 {
+		c.t.Errorf("the member's own: %v", rows)
+	}
+	c.printed("stop", 200)
+	c.run("patch-partly", 403).fails(403, "forbidden")
+	c.run("delete", 403).fails(403, "forbidden")
+}
+
 func TestTheContractsExamplesAnswerAsPrinted(t *testing.T) {
 	t.Parallel()
 	c := newContract(t)
@@ -198,6 +246,7 @@ func TestTheContractsExamplesAnswerAsPrinted(t *testing.T) {
 	c.has(c.get("/port-forwards/"+c.forward).is(200), object{"name": "Single Forward", "type": "local"})
 	c.run("list-team", 403).fails(403, "forbidden")
 	c.run("list-team-active", 403).fails(403, "forbidden")
+	c.asTeam()
 
 	for name := range c.requests {
 		if !slices.Contains(c.ran, name) {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/adit-tunnel/adit/internal/testx/postgres"
 	"github.com/adit-tunnel/adit/internal/testx/target"
 )
 
@@ -80,6 +81,7 @@ func serveOnSmallDisk(t testing.TB, data string) *adit {
 
 func TestAFullDiskRefusesWritesAndServesOn(t *testing.T) {
 	t.Parallel()
+	postgres.SkipIfWanted(t)
 	g := newGround(t)
 	ways := g.ways()
 	g.stop()

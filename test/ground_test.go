@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/adit-tunnel/adit/internal/testx/postgres"
 	"github.com/adit-tunnel/adit/internal/testx/sshd"
 	"github.com/adit-tunnel/adit/internal/testx/target"
 )
@@ -39,7 +40,7 @@ func newGround(t testing.TB, flags ...string) *ground {
 // is made once: hashing a password costs more than all else that most tests do.
 var furnished struct {
 	mu    sync.Mutex // guards below
-	files map[string][]byte
+	left  *leftover
 	token string
 }
 
@@ -48,22 +49,44 @@ func furnish(t testing.TB, data string) (token string) {
 	t.Helper()
 	furnished.mu.Lock()
 	defer furnished.mu.Unlock()
-	if furnished.files == nil {
+	if furnished.left == nil {
 		a := serve(t, newDir(t))
 		a.register()
-		a.stop()
-		furnished.token, furnished.files = a.token, map[string][]byte{}
-		for _, name := range []string{keyFile, storeFile} {
-			furnished.files[name] = readFile(t, filepath.Join(a.data, name))
+		furnished.token, furnished.left = a.token, a.leave()
+	}
+	furnished.left.copyTo(t, data)
+	return furnished.token
+}
+
+// leftover is what a server left behind, to be taken over by others.
+type leftover struct {
+	data  string // where it was
+	files map[string][]byte
+}
+
+// leave ends the server and keeps what it leaves behind.
+func (a *adit) leave() *leftover {
+	a.t.Helper()
+	a.stop()
+	l := &leftover{data: a.data, files: map[string][]byte{}}
+	for _, name := range []string{keyFile, storeFile} {
+		if name == keyFile || !postgres.Wanted() {
+			l.files[name] = readFile(a.t, filepath.Join(a.data, name))
 		}
 	}
+	return l
+}
+
+// copyTo makes a data directory with it.
+func (l *leftover) copyTo(t testing.TB, data string) {
+	t.Helper()
+	postgres.CopyBeside(t, data, l.data)
 	if err := os.Mkdir(data, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range furnished.files {
+	for name, text := range l.files {
 		writeFile(t, filepath.Join(data, name), text)
 	}
-	return furnished.token
 }
 
 // addServer adds an sshd, and its key as "key".

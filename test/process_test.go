@@ -6,11 +6,14 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/adit-tunnel/adit/internal/testx/postgres"
 )
 
 // patience bounds every wait for what has no bound of its own.
@@ -36,7 +39,7 @@ func launchCommand(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := &process{t: t, cmd: cmd, stdout: newRecord(), stderr: newRecord(), exited: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
-	cmd.Env = append(cmd.Env, environment(t)...)
+	cmd.Env = append(append(cmd.Env, environment(t)...), databaseOf(t, cmd.Args)...)
 	cmd.WaitDelay = patience
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error, 1)
@@ -54,6 +57,17 @@ func environment(t testing.TB) []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TMPDIR=" + t.TempDir(), "GORACE=atexit_sleep_ms=0",
 	}
+}
+
+// databaseOf names the PostgreSQL database of an `adit serve`, when the tests are
+// to run on one: each data directory has its own.
+func databaseOf(t testing.TB, args []string) []string {
+	t.Helper()
+	at := slices.Index(args, "--data")
+	if !postgres.Wanted() || at < 0 || slices.Contains(args, "relay") {
+		return nil
+	}
+	return []string{"ADIT_DATABASE=" + postgres.Beside(t, args[at+1])}
 }
 
 // run starts the process and waits for its end, on one thread: Pdeathsig kills
@@ -159,7 +173,7 @@ func (p *process) judge() {
 		return
 	}
 	p.judged = true
-	for _, sign := range []string{"DATA RACE", "panic:", "fatal error:", "panicked"} {
+	for _, sign := range []string{"DATA RACE", "panic:", "fatal error:", "panicked", postgres.Password} {
 		if strings.Contains(p.stderr.String(), sign) {
 			p.t.Errorf("%s in standard error:\n%s", sign, p.stderr)
 		}

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/adit-tunnel/adit/internal/testx/postgres"
 )
 
 // The names of files in the data directory, as operators know them.
@@ -19,6 +21,15 @@ func readFile(t testing.TB, path string) []byte {
 		t.Fatal(err)
 	}
 	return text
+}
+
+// database gives the bytes of SQLite's file; none when the tests are on PostgreSQL.
+func (a *adit) database() []byte {
+	a.t.Helper()
+	if postgres.Wanted() {
+		return nil
+	}
+	return readFile(a.t, filepath.Join(a.data, storeFile))
 }
 
 func writeFile(t testing.TB, path string, text []byte) {
@@ -70,7 +81,7 @@ func TestAMissingSealingKeyBesideADatabaseIsRefused(t *testing.T) {
 	a.register()
 	a.stop()
 	path := filepath.Join(a.data, keyFile)
-	key, database := readFile(t, path), readFile(t, filepath.Join(a.data, storeFile))
+	key, database := readFile(t, path), a.database()
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +89,7 @@ func TestAMissingSealingKeyBesideADatabaseIsRefused(t *testing.T) {
 	if _, err := os.Stat(path); err == nil {
 		t.Error("a fresh key was made")
 	}
-	if string(readFile(t, filepath.Join(a.data, storeFile))) != string(database) {
+	if string(a.database()) != string(database) {
 		t.Error("the database was written")
 	}
 	writeFile(t, path, key)

@@ -118,9 +118,9 @@ func (g *ground) useAccount(s secrets) {
 }
 
 // searchFiles looks into every file of the data directory.
-func (g *ground) searchFiles(t *testing.T, s secrets) {
+func (a *adit) searchFiles(t *testing.T, s secrets) {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(g.data, "*"))
+	paths, err := filepath.Glob(filepath.Join(a.data, "*"))
 	if err != nil || len(paths) < 2 {
 		t.Fatal(paths, err)
 	}
@@ -129,4 +129,66 @@ func (g *ground) searchFiles(t *testing.T, s secrets) {
 			s.absent(t, filepath.Base(path), string(readFile(t, path)))
 		}
 	}
+}
+
+// Many people, all that they have in common, and what they get in from outside.
+func TestNoSecretOfATeamIsEverShownLoggedOrStoredOpenly(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t, "--registration", "open")
+	made := c.team("burrow")
+	hidden := secrets{
+		"password of an account": "pw-of-nina-0815", "server's password": "pw-of-the-server", "key that is a password": "pw-that-is-a-key",
+		"forward's password": "pw-of-the-forward", "SOCKS password": "pw-of-the-proxy", "guess": "not-the-password", "passphrase": "phrase-of-a-key",
+	}
+	nina := newClient(t, c.url)
+	registration := object{"email": "nina@example.com", "username": "nina", "password": hidden["password of an account"], "inviteCode": made.code}
+	nina.token = nina.post("/auth/register", registration).is(201)["token"].(string)
+	nina.post("/auth/login", object{"email": "nina@example.com", "password": hidden["guess"]}).is(401)
+	nina.post("/auth/register", with(registration, object{"setupCode": hidden["guess"]})).is(400)
+	for _, query := range []string{"", made.query} {
+		c.developer.syncSecrets(query, hidden)
+	}
+	id, robot := c.developer.newToken("manage", made.id)
+	robot.get("/port-forwards" + made.query).list()
+	robot.get("/data" + made.path("")).is(200)
+	robot.get("/auth/tokens").fails(403, "forbidden")
+	c.developer.delete("/auth/tokens/" + id).is(200)
+	robot.lockedOut()
+	c.owner.get("/audit" + made.query).list()
+	c.operator.get("/audit").list()
+	c.owner.delete(made.path("")).is(200)
+	c.stop()
+
+	everybody := []*client{nina, robot.client}
+	for _, p := range c.everybody() {
+		everybody = append(everybody, p.client)
+	}
+	var answers strings.Builder
+	for _, someone := range everybody {
+		answers.WriteString(someone.answers())
+	}
+	hidden.absent(t, "an answer", answers.String())
+	hidden["API token"], hidden["session's token"], hidden["token of a long session"] = robot.token, nina.token, c.owner.token
+	hidden.absent(t, "the log", c.stderr.String())
+	c.searchFiles(t, hidden)
+}
+
+// syncSecrets gives secrets to a namespace, in items good and bad.
+func (p *person) syncSecrets(query string, s secrets) {
+	p.t.Helper()
+	p.post("/keys/sync"+query, []object{
+		{"localId": "k", "name": "k", "type": "password", "password": s["key that is a password"]},
+		{"localId": "bad", "name": "bad", "type": "ed25519", "privateKey": s["guess"], "passphrase": s["passphrase"]},
+	}).is(200)
+	p.post("/servers/sync"+query, []object{
+		with(serverRow("s"), object{"password": s["server's password"]}),
+		with(serverRow("bad"), object{"password": s["server's password"], "port": s["guess"]}),
+		with(serverRow("unknown"), object{"passwort": s["guess"]}),
+	}).is(200)
+	p.post("/port-forwards/sync"+query, []object{
+		{"localId": "f", "name": "f", "type": "local", "password": s["forward's password"], "passphrase": s["passphrase"], "keyContent": s["guess"]},
+		{"localId": "d", "name": "d", "type": "dynamic", "socksUsername": "mole", "socksPassword": s["SOCKS password"]},
+		{"localId": "bad", "name": "bad", "type": "dynamic", "socksPassword": s["SOCKS password"]},
+	}).is(200)
+	p.post("/port-forwards/f/start", nil).gets(400)
 }
