@@ -157,7 +157,7 @@ func TestASoakLeavesNothingBehind(t *testing.T) {
 	}
 	at := target.Start(t)
 	closed := closedPort(t)
-	before, memory := credit.Load(), heap()
+	before, memory := credit.given.Load(), heap()
 	var now atomic.Pointer[chain]
 	now.Store(newChain(t))
 	all := []*chain{now.Load()}
@@ -198,7 +198,7 @@ func TestASoakLeavesNothingBehind(t *testing.T) {
 	if n := done.Load() - failed.Load(); n < 100 {
 		t.Errorf("only %d of %d streams were well", n, done.Load())
 	}
-	if n := credit.Load(); n != before {
+	if n := credit.given.Load(); n != before {
 		t.Errorf("%d bytes of credit are not accounted for", n-before)
 	}
 	if n := heap() - memory; n > 48<<20 {
@@ -214,7 +214,7 @@ func wantIdle(t *testing.T, c *chain) {
 			e.mu.Lock()
 			served := e.served
 			e.mu.Unlock()
-			if e.Streams() != 0 || served != 0 || e.windows.granted.Load() != 0 {
+			if e.Streams() != 0 || served != 0 || e.windows.granted.given.Load() != 0 {
 				return false
 			}
 		}
@@ -223,7 +223,7 @@ func wantIdle(t *testing.T, c *chain) {
 	for limit := time.Now().Add(5 * time.Second); !idle(); runtime.Gosched() {
 		if time.Now().After(limit) {
 			for _, e := range c.ends() {
-				t.Errorf("%d streams and %d bytes of credit are left", e.Streams(), e.windows.granted.Load())
+				t.Errorf("%d streams and %d bytes of credit are left", e.Streams(), e.windows.granted.given.Load())
 			}
 			return
 		}
