@@ -245,7 +245,7 @@ func TestASoakLeavesNothingBehind(t *testing.T) {
 	}
 	least := int64(0) // a short run on a busy machine may miss something
 	if length >= time.Minute {
-		least = int64(length / (4 * time.Second))
+		least = int64(length / (12 * time.Second))
 	}
 	wantCounts(t, counts, cuts.Load(), least)
 	if n, h := credit.given.Load()-before, held.Load()-waiting; n != 0 || h != 0 {
