@@ -25,6 +25,7 @@ type process struct {
 	cmd            *exec.Cmd
 	stdout, stderr *record
 	exited         chan struct{}
+	at             func(start func() error) error // where it is started
 	judged         bool
 }
 
@@ -37,7 +38,13 @@ func launch(t testing.TB, args ...string) *process {
 
 func launchCommand(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{t: t, cmd: cmd, stdout: newRecord(), stderr: newRecord(), exited: make(chan struct{})}
+	return launchAt(t, func(start func() error) error { return start() }, cmd)
+}
+
+// launchAt is launchCommand, at the end of a wire for one.
+func launchAt(t testing.TB, at func(start func() error) error, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, at: at, stdout: newRecord(), stderr: newRecord(), exited: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
 	cmd.Env = append(append(cmd.Env, environment(t)...), databaseOf(t, cmd.Args)...)
 	cmd.WaitDelay = patience
@@ -75,7 +82,7 @@ func databaseOf(t testing.TB, args []string) []string {
 func (p *process) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	err := p.cmd.Start()
+	err := p.at(p.cmd.Start)
 	started <- err
 	if err == nil {
 		_ = p.cmd.Wait() // ProcessState has what there is to know

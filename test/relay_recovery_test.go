@@ -26,7 +26,13 @@ type transfer struct {
 // begun gives a transfer that is under way.
 func begun(t *testing.T, p proxy, to string) *transfer {
 	t.Helper()
-	tr := &transfer{Conn: p.open(t, to), moving: make(chan struct{}, 1), ended: make(chan error, 1)}
+	return begin(t, p.open(t, to))
+}
+
+// begin is begun, for a connection that there is.
+func begin(t *testing.T, c net.Conn) *transfer {
+	t.Helper()
+	tr := &transfer{Conn: c, moving: make(chan struct{}, 1), ended: make(chan error, 1)}
 	if _, err := tr.Write([]byte{'E'}); err != nil {
 		t.Fatal(err)
 	}

@@ -12,11 +12,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"log/slog"
-
-	"github.com/adit-tunnel/adit/internal/policy"
-	"github.com/adit-tunnel/adit/internal/redact"
-	"github.com/adit-tunnel/adit/internal/relay"
 	"github.com/adit-tunnel/adit/internal/testx/target"
 	"github.com/adit-tunnel/adit/tunnel"
 )
@@ -27,24 +22,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // gives its URL.
 func startRelay(t testing.TB) string {
 	t.Helper()
-	targets, err := policy.New(nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hub, err := relay.New(context.Background(), relay.Options{Policy: targets, SOCKSHost: "127.0.0.1", Logger: slog.New(slog.DiscardHandler)}, nil)
+	hub, err := newHub()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(hub.Close)
-	for _, spec := range []relay.TokenSpec{
-		{Kind: relay.Forward, Token: redact.New("forward-token")},
-		{Kind: relay.Reverse, Token: redact.New("reverse-token"), ManageConnectors: true},
-		{Kind: relay.Connector, Token: redact.New("connector-token"), ReverseToken: redact.New("reverse-token")},
-	} {
-		if _, err := hub.Add(t.Context(), spec); err != nil {
-			t.Fatal(err)
-		}
-	}
 	server := httptest.NewServer(hub)
 	t.Cleanup(server.Close)
 	return "ws" + strings.TrimPrefix(server.URL, "http")

@@ -124,8 +124,8 @@ func TestAReaderThatIsSlowerThanTheWayKeepsItsWindow(t *testing.T) {
 			must(t, err)
 			time.Sleep(33 * time.Millisecond)
 		}
-		if st.window != initialWindow || e.windows.granted.Load() != 0 {
-			t.Errorf("the window is %d, %d bytes are given", st.window, e.windows.granted.Load())
+		if st.window != initialWindow || e.windows.granted.given.Load() != 0 {
+			t.Errorf("the window is %d, %d bytes are given", st.window, e.windows.granted.given.Load())
 		}
 	})
 }
@@ -158,7 +158,7 @@ func TestAWindowGrowsToWhatTheWayHoldsAndNotFurther(t *testing.T) {
 		if late > 12 || st.window > 4<<20 {
 			t.Errorf("%d reads of %d had to wait with the last window, the windows were %v", late, reads, windows)
 		}
-		if n := e.windows.granted.Load(); n != int64(st.window-initialWindow) {
+		if n := e.windows.granted.given.Load(); n != int64(st.window-initialWindow) {
 			t.Errorf("%d bytes are on the account", n)
 		}
 		must(t, st.Close())
@@ -186,7 +186,7 @@ func TestAWindowHas16MiBAtMost(t *testing.T) {
 		st := g.stream()
 		drain(st)
 		go g.keepUp() // which looks at what is open
-		size := func() int64 { return e.windows.granted.Load() + initialWindow }
+		size := func() int64 { return e.windows.granted.given.Load() + initialWindow }
 		for limit := time.Now().Add(5 * time.Second); size() < 16<<20 && time.Now().Before(limit); {
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -195,68 +195,6 @@ func TestAWindowHas16MiBAtMost(t *testing.T) {
 			t.Errorf("the window has %d bytes", n)
 		}
 		must(t, st.Close())
-		wantNothingLeft(t, e)
-	})
-}
-
-func TestTheWindowsOfALinkHave64MiBBesideWhatEveryStreamBeginsWith(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		e, g := newGiver(t, false)
-		g.net.SetLatency(50 * time.Millisecond)
-		const others = 60 << 20
-		if !e.windows.widen(others) || e.windows.widen(4<<20+1) {
-			t.Error("there are not 64 MiB")
-		}
-		first, second := g.stream(), g.stream()
-		drain(first, second)
-		go g.keepUp()
-		time.Sleep(800 * time.Millisecond)
-		given := e.windows.granted.Load() - others
-		must(t, first.Close())
-		left := e.windows.granted.Load() - others
-		must(t, second.Close())
-		// Of two streams that are alike, 1 MiB each, or one that was quicker has 4.
-		if given < 2<<20-2*initialWindow || given > 4<<20 || left >= given {
-			t.Errorf("%d bytes were given, and %d when one had ended", given, left)
-		}
-		e.windows.release(others + initialWindow)
-		wantNothingLeft(t, e)
-	})
-}
-
-// Not parallel: the account is the process's.
-func TestTheWindowsOfAProcessHave256MiB(t *testing.T) {
-	before := credit.Load()
-	const others = 256<<20 - 192<<10 - 768<<10 // which leaves two steps
-	credit.Add(others)
-	defer func() {
-		credit.Add(-others)
-		if n := credit.Load(); n != before {
-			t.Errorf("%d bytes are on the process's account, not %d", n, before)
-		}
-	}()
-	synctest.Test(t, func(t *testing.T) {
-		e, g := newGiver(t, true)
-		g.net.SetLatency(50 * time.Millisecond)
-		st, other := g.stream(), g.stream()
-		drain(st)
-		go g.keepUp()
-		time.Sleep(time.Second)
-		if n := windowOf(st); n != 1<<20 || credit.Load() != before+256<<20 {
-			t.Errorf("the window has %d bytes, the process %d", n, credit.Load())
-		}
-		drain(other)
-		time.Sleep(time.Second)
-		if n := windowOf(other); n != initialWindow {
-			t.Errorf("the other window has %d bytes", n)
-		}
-		g.net.Cut()
-		synctest.Wait()
-		_ = st.Close()
-		if n := credit.Load(); n != before+others {
-			t.Errorf("the process has %d bytes after the end", n)
-		}
-		_ = other.Close()
 		wantNothingLeft(t, e)
 	})
 }

@@ -119,7 +119,7 @@ func wantNothingLeft(t testing.TB, ends ...*end) {
 		e.mu.Lock()
 		streams, associations, wishes, served := len(e.streams), len(e.associations), len(e.wishes), e.served
 		e.mu.Unlock()
-		if granted := e.windows.granted.Load(); streams+associations+wishes+served != 0 || granted != 0 {
+		if granted := e.windows.granted.given.Load(); streams+associations+wishes+served != 0 || granted != 0 {
 			t.Errorf("%d streams, %d associations, %d wishes, %d served and %d bytes of credit are left",
 				streams, associations, wishes, served, granted)
 		}

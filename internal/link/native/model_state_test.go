@@ -27,6 +27,7 @@ type model struct {
 	targets            chan *memnet.Conn
 	streams            []*twin
 	ourNext, theirNext uint32
+	others             int // bytes of the link's credit that are given to nobody
 }
 
 // twin is what a stream has to be like.
@@ -75,8 +76,8 @@ func pattern(at, n int) []byte {
 
 func (s *twin) over() bool { return s.broken || s.closed || s.gotFin && s.sentFin }
 
-func newModel(t *testing.T, client bool) *model {
-	m := &model{t: t, dialled: make(chan chan error, 1), targets: make(chan *memnet.Conn, 1), ourNext: 2, theirNext: 1}
+func newModel(t *testing.T, client bool, others int) *model {
+	m := &model{t: t, others: others, dialled: make(chan chan error, 1), targets: make(chan *memnet.Conn, 1), ourNext: 2, theirNext: 1}
 	if client {
 		m.ourNext, m.theirNext = 1, 2
 	}
@@ -98,6 +99,7 @@ func newModel(t *testing.T, client bool) *model {
 		return near, nil
 	}})
 	m.p.net.SetBuffer(64 << 20)
+	m.e.windows.spend(int64(others))
 	return m
 }
 
@@ -276,7 +278,10 @@ func (s *twin) check() error {
 		s.st.mu.Lock()
 		window, pending := s.st.window, s.st.pending
 		s.st.mu.Unlock()
-		if s.mayCome+s.waiting+pending != window || window > maxWindow || !s.gotFin && 4*pending >= window {
+		if s.gotFin && window != max(s.waiting, initialWindow) {
+			return fmt.Errorf("a window of %d after FIN, %d bytes wait", window, s.waiting)
+		}
+		if !s.gotFin && s.mayCome+s.waiting+pending != window || window > maxWindow || !s.gotFin && 4*pending >= window {
 			return fmt.Errorf("%d bytes of credit are open, %d wait, %d are to be given, of a window of %d", s.mayCome, s.waiting, pending, window)
 		}
 	}
@@ -316,6 +321,7 @@ func (m *model) finish() error {
 			_ = s.target.Close()
 		}
 	}
+	m.e.windows.release(m.others)
 	wantNothingLeft(m.t, m.e)
 	m.e.Close()
 	<-m.e.over

@@ -39,12 +39,15 @@ func TestASessionFollowsTheStateMachine(t *testing.T) {
 	if seed := flag.Lookup("rapid.seed"); seed.Value.String() == seed.DefValue {
 		must(t, flag.Set("rapid.seed", "1"))
 	}
-	for _, client := range []bool{false, true} {
-		t.Run(fmt.Sprintf("client=%v", client), func(t *testing.T) {
+	for _, v := range []struct {
+		client bool
+		others int
+	}{{false, 0}, {true, 0}, {true, 40 << 20}} { // of which the last is short of credit
+		t.Run(fmt.Sprintf("client=%v,others=%d", v.client, v.others), func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				list := rapid.SliceOfN(anAct, 80, 160).Draw(rt, "acts")
 				var err error
-				synctest.Test(t, func(t *testing.T) { err = follow(t, client, list) })
+				synctest.Test(t, func(t *testing.T) { err = follow(t, v.client, v.others, list) })
 				if err != nil {
 					rt.Fatal(err)
 				}
@@ -54,8 +57,8 @@ func TestASessionFollowsTheStateMachine(t *testing.T) {
 }
 
 // follow does all of a list, in the session and in the model.
-func follow(t *testing.T, client bool, list []act) error {
-	m := newModel(t, client)
+func follow(t *testing.T, client bool, others int, list []act) error {
+	m := newModel(t, client, others)
 	for i, a := range list {
 		section := m.do(a)
 		err := m.check(section)

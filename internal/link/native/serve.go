@@ -55,42 +55,6 @@ func (s *Session) serve(ctx context.Context, id uint32, m opening) error {
 	return nil
 }
 
-// anyRoom is for what credit was given for.
-func anyRoom(int) bool { return true }
-
-// receive queues what came for the stream's user.
-func (st *Stream) receive(b *flow.Buffer) {
-	n := int64(b.Len())
-	held := st.s.held.Add(n)
-	if st.Offer(b, anyRoom) == flow.Refused {
-		st.s.held.Add(-n)
-		b.Give()
-		return
-	}
-	if held > maxHeld {
-		st.s.relieve()
-	}
-}
-
-var errTooMuch = errors.New("too much waits for the users of this link")
-
-// relieve ends the stream for which most is held.
-func (s *Session) relieve() {
-	var fullest *Stream
-	most := 0
-	s.mu.Lock()
-	for _, st := range s.streams {
-		if n := st.State().Waiting; n > most {
-			fullest, most = st, n
-		}
-	}
-	s.mu.Unlock()
-	if fullest != nil {
-		s.cfg.Count("receiver_too_slow")
-		fullest.kill(errTooMuch, Failed)
-	}
-}
-
 // refused is what the peer is told of a dial that failed.
 func refused(err error) verdict {
 	reason := reasonOf(err)

@@ -24,19 +24,20 @@ import (
 //     for a stream's user.
 //  2. A stream whose user takes nothing stops its own sender, and nobody else.
 //  3. Of a stream the answer goes out before its data, its data before its end.
-//  4. Credit is given once for every byte that a user took, and no byte is
+//  4. Credit is given at most once for every byte that a user took, and no byte is
 //     received that there was none for.
 //  5. A link that ends, ends its streams at once, with an error on both sides,
 //     but for those whose peer had said all to who opened them.
+//  6. A link that holds more than maxLinkHeld, or holds most when the process holds
+//     more than maxHeld, loses the stream that most is held for.
+//
+// What a stream's window is like is in credit.go.
 
 const (
 	maxControl   = 1 << 20
 	maxDatagrams = 512 << 10
 	// gatherMax is how much of what waits in the outbox goes into one message.
 	gatherMax = 16 << 10
-	// maxHeld is how many bytes may wait for the users of a link. The credit of
-	// its streams may be for more, if there are very many.
-	maxHeld = 256 << 20
 	// wishTimeout is how long the relay may take to answer a wish.
 	wishTimeout = 10 * time.Second
 )
@@ -101,6 +102,8 @@ func (s *Session) Run(ctx context.Context) error {
 			s.Close()
 		}
 	})
+	s.enlist()
+	defer s.leave()
 	r := reader{s: s, ctx: ctx}
 	err := r.run()
 	if reason := dead.Load(); reason != nil {
@@ -401,7 +404,8 @@ func (s *Session) newAssociation(id uint32, served bool) *flow.Association {
 	}, served)
 }
 
-func (s *Session) forget(st *Stream, window int) {
+// forget takes a closed stream off the books, with its credit above the initial window.
+func (s *Session) forget(st *Stream, extra int) {
 	s.mu.Lock()
 	if s.streams[st.id] == st {
 		delete(s.streams, st.id)
@@ -410,5 +414,5 @@ func (s *Session) forget(st *Stream, window int) {
 		s.served--
 	}
 	s.mu.Unlock()
-	s.windows.release(window)
+	s.windows.release(extra)
 }

@@ -43,11 +43,15 @@ type Stream struct {
 	writeBy  time.Time
 	timer    *time.Timer // for writeBy
 
-	window  int // credit that is open when nothing waits
-	allowed int // bytes that may still come
-	pending int // bytes that the user took and no credit was given for
-	round   uint64
-	taken   int // in this round trip
+	window  int    // credit that is open when nothing waits; see credit.go
+	allowed int    // bytes that may still come
+	pending int    // bytes that the user took and no credit was given for
+	absorb  int    // bytes of the window for which none is to be given
+	round   uint64 // the windows' epoch when the user last took something
+	taken   int    // in this round
+	before  int    // in the last one in which something was
+	widened bool   // in this round
+	watched bool   // credit is short, and the window is wider than it began
 }
 
 // BrokenError is how a stream ends that the peer reset.
@@ -181,72 +185,6 @@ func (st *Stream) credited(n uint32) error {
 	return nil
 }
 
-// came takes bytes off what may come.
-func (st *Stream) came(n int) error {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	switch {
-	case st.ended:
-		return wrong("4.7", "DATA after FIN")
-	case n > st.allowed:
-		return wrong("4.3", "more data than credit")
-	}
-	st.allowed -= n
-	return nil
-}
-
-// said is the peer's FIN (4.5).
-func (st *Stream) said() error {
-	st.mu.Lock()
-	again := st.ended
-	st.ended = true
-	st.mu.Unlock()
-	if again {
-		return wrong("4.7", "a second FIN")
-	}
-	st.End()
-	return nil
-}
-
-// grant gives the peer credit for n bytes that the user took, when it is worth
-// a frame, and a wider window if this one is taken faster than it is open.
-func (st *Stream) grant(n int) {
-	if n == 0 {
-		return
-	}
-	st.s.held.Add(int64(-n))
-	st.mu.Lock()
-	st.pending += n
-	if round := st.s.windows.epoch.Load(); round != st.round {
-		st.round, st.taken = round, 0
-	}
-	st.taken += n
-	wide := st.window
-	if 2*st.taken > wide && wide < maxWindow && !st.s.windows.measured() {
-		st.taken = 0
-	}
-	if 2*st.taken > wide && wide < maxWindow && st.over == nil && !st.closed && !st.ended {
-		if more := min(3*wide, maxWindow-wide); st.s.windows.widen(more) {
-			st.window += more
-			st.pending += more
-			st.taken = -st.window // not again in this round trip
-		}
-	}
-	give := 0
-	if 4*st.pending >= st.window && st.over == nil && !st.closed && !st.ended {
-		give, st.pending = st.pending, 0
-		st.allowed += give
-	}
-	probe := give > 0 && st.window < maxWindow
-	st.mu.Unlock()
-	if give > 0 {
-		st.s.out.Send(appendNumber(nil, typeWindow, st.id, uint32(give)))
-	}
-	if probe {
-		st.s.windows.probe()
-	}
-}
-
 // CloseWrite ends our direction.
 func (st *Stream) CloseWrite() error {
 	st.accept()
@@ -309,12 +247,12 @@ func (st *Stream) closeFor(reason Reason, text string) error {
 	if st.timer != nil {
 		st.timer.Stop()
 	}
-	window := st.window
+	extra := st.window - initialWindow
 	// Of a stream that was not answered, who answers tells the peer.
 	tell := st.over == nil && (!st.ended || !st.shut || dropped > 0) && !(st.served && !st.heard)
 	st.mu.Unlock()
 	st.answer(&site.DialError{Reason: site.Other, Address: st.address, Err: net.ErrClosed})
-	st.s.forget(st, window)
+	st.s.forget(st, extra)
 	if tell {
 		st.s.out.Send(verdict{reason, text}.append(nil, typeReset, st.id))
 	}

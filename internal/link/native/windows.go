@@ -12,10 +12,10 @@ import (
 // it has given above what every stream begins with.
 type windows struct {
 	conn    *ws.Conn
-	epoch   atomic.Uint64 // of the last pong that told of a round trip
-	asked   atomic.Uint64 // of the last ping
-	askedAt atomic.Int64  // when that was, in nanoseconds since 1970
-	granted atomic.Int64
+	epoch   atomic.Uint64 // of the last pong: the number of the round that it began
+	asked   atomic.Uint64 // of the last ping; epoch, or one more while it is not answered
+	askedAt atomic.Int64  // when that was first sent, in nanoseconds since 1970
+	granted budget
 }
 
 const (
@@ -26,29 +26,89 @@ const (
 )
 
 // credit is what the links of this process have given above the initial windows.
-var credit atomic.Int64
+var credit = budget{limit: maxCredit}
+
+// A budget is an amount of credit, of which each who asks gets half of what is
+// left at most: however many have taken theirs, there is some for who comes
+// later. So it is never given whole.
+type budget struct {
+	limit int64
+	given atomic.Int64
+}
+
+// take takes n bytes, or half of what is left, in whole initial windows. It
+// may be nothing.
+func (b *budget) take(n int64) int64 {
+	for {
+		given := b.given.Load()
+		share := min(n, (b.limit-given)/2)
+		share -= share % initialWindow
+		if share <= 0 {
+			return 0
+		}
+		if b.given.CompareAndSwap(given, given+share) {
+			return share
+		}
+	}
+}
+
+func (b *budget) give(n int64) { b.given.Add(-n) }
+
+// short reports whether more than half is given.
+func (b *budget) short() bool { return b.given.Load() > b.limit/2 }
 
 func (w *windows) init(conn *ws.Conn) {
 	w.conn = conn
+	w.granted.limit = maxLinkCredit
 	conn.OnPong(func(payload []byte) {
-		if len(payload) == 8 {
-			w.epoch.Store(binary.BigEndian.Uint64(payload))
+		if len(payload) != 8 {
+			return
+		}
+		// A round that nobody asked for has no length.
+		if number := binary.BigEndian.Uint64(payload); number == w.asked.Load() {
+			w.epoch.Store(number)
 		}
 	})
 }
 
-// ping asks for a sign of life, which also tells how long a round trip is.
+// ping asks for a sign of life, which also tells how long a round trip is. If
+// one is being measured, the measurement goes on: a second number on its way
+// would make a round of the time between two pings.
 func (w *windows) ping() error {
-	var payload [8]byte
-	binary.BigEndian.PutUint64(payload[:], w.asked.Add(1))
+	w.begin()
+	return w.send()
+}
+
+// begin begins to measure, and reports false if somebody else has.
+func (w *windows) begin() bool {
+	number := w.epoch.Load()
+	if !w.asked.CompareAndSwap(number, number+1) {
+		return false
+	}
 	w.askedAt.Store(time.Now().UnixNano())
+	return true
+}
+
+func (w *windows) send() error {
+	var payload [8]byte
+	binary.BigEndian.PutUint64(payload[:], w.asked.Load())
 	return w.conn.Ping(payload[:])
 }
 
 // probe measures a round trip, unless one is being measured.
 func (w *windows) probe() {
-	if w.asked.Load() == w.epoch.Load() {
-		_ = w.ping() // an error ends the link too
+	if w.begin() {
+		_ = w.send() // an error ends the link too
+	}
+}
+
+// watchInterval is how often rounds are measured for the slow to be found out.
+const watchInterval = 10 * time.Millisecond
+
+// watch is probe, but not for every round of a short way.
+func (w *windows) watch() {
+	if time.Now().UnixNano()-w.askedAt.Load() >= int64(watchInterval) {
+		w.probe()
 	}
 }
 
@@ -62,24 +122,21 @@ func (w *windows) measured() bool {
 	return w.asked.Load() == w.epoch.Load() || time.Now().UnixNano()-w.askedAt.Load() < int64(maxRound)
 }
 
-// widen takes n bytes of credit from what the link and the process have, and
-// reports whether there are so many.
-func (w *windows) widen(n int) bool {
-	if w.granted.Add(int64(n)) > maxLinkCredit {
-		w.granted.Add(int64(-n))
-		return false
-	}
-	if credit.Add(int64(n)) > maxCredit {
-		credit.Add(int64(-n))
-		w.granted.Add(int64(-n))
-		return false
-	}
-	return true
+// short reports whether the link or the process has given more than half of
+// what it has: then who does not use his window has to give of it.
+func (w *windows) short() bool { return w.granted.short() || credit.short() }
+
+// widen takes up to n bytes of credit from what the link and the process have,
+// and says how many it got.
+func (w *windows) widen(n int) int {
+	of := w.granted.take(int64(n))
+	got := credit.take(of)
+	w.granted.give(of - got)
+	return int(got)
 }
 
-// release gives back what a stream had above its initial window.
-func (w *windows) release(window int) {
-	n := int64(window - initialWindow)
-	w.granted.Add(-n)
-	credit.Add(-n)
+// release gives back n bytes that widen got.
+func (w *windows) release(n int) {
+	w.granted.give(int64(n))
+	credit.give(int64(n))
 }
