@@ -14,9 +14,8 @@ type dialect struct {
 	name string
 	// step makes a step of the schema, as it stands in its file, this database's.
 	step func(text string) string
-	// pool and tx run statements outside of transactions and in one.
-	pool func(*sql.DB) conn
-	tx   func(*sql.Tx) conn
+	// pool runs the statements of a pool of connections.
+	pool func(*sql.DB) pool
 	// write begins a transaction that writes: no other one runs until its end.
 	// read begins one that sees one unchanging view.
 	write, read func(context.Context, *sql.DB) (*transaction, error)
@@ -51,4 +50,11 @@ func (t *transaction) end() {
 	// the error of doing so again says nothing.
 	_ = t.Rollback()
 	_ = t.conn.Close()
+}
+
+// pool runs statements outside of transactions, and in one of its own.
+type pool interface {
+	conn
+	tx(*sql.Tx) conn
+	prepare(context.Context) // is called before each transaction
 }

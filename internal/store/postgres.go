@@ -27,8 +27,7 @@ import (
 var postgresDialect = dialect{
 	name: "postgres",
 	step: postgresStep,
-	pool: func(db *sql.DB) conn { return postgresPool{db} },
-	tx:   func(tx *sql.Tx) conn { return postgresTx{tx} },
+	pool: func(db *sql.DB) pool { return postgresPool{db} },
 	write: func(ctx context.Context, db *sql.DB) (*transaction, error) {
 		return again(ctx, func() (*transaction, error) { return beginWriting(ctx, db) })
 	},
@@ -199,6 +198,10 @@ func broken(err error) bool {
 
 // postgresPool runs single statements that read.
 type postgresPool struct{ db *sql.DB }
+
+func (p postgresPool) tx(tx *sql.Tx) conn { return postgresTx{tx} }
+
+func (p postgresPool) prepare(context.Context) {} // the driver keeps its statements parsed
 
 func (p postgresPool) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	values, err := sought(args)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 )
 
 // conn is what runs statements: a pool, or a transaction.
@@ -12,21 +15,88 @@ type conn interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// prepared is a transaction that prepares each statement once. Most of what a
-// small statement costs is its parsing, and a sync runs three of them a
-// thousand times.
+// maxStatements bounds how many statements of a pool stay parsed. There are some
+// hundred; those that name as many scopes as somebody has teams are without end.
+const maxStatements = 500
+
+// statements is a pool that parses each statement once for a connection, which
+// is most of what a small one costs.
+type statements struct {
+	db *sql.DB
+
+	mu     sync.Mutex // guards below
+	parsed map[string]*sql.Stmt
+	missed map[string]bool // that a transaction had to parse for itself
+}
+
+func newStatements(db *sql.DB) pool {
+	return &statements{db: db, parsed: make(map[string]*sql.Stmt), missed: make(map[string]bool)}
+}
+
+// get gives a statement that is parsed; nil if it is not, which is noted.
+func (s *statements) get(query string) *sql.Stmt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stmt := s.parsed[query]
+	if stmt == nil && len(s.parsed)+len(s.missed) < maxStatements {
+		s.missed[query] = true
+	}
+	return stmt
+}
+
+// prepare parses what was missed. A transaction cannot: it has a connection, and
+// the pool may have no other. What cannot be parsed shows when it is to run.
+func (s *statements) prepare(ctx context.Context) {
+	s.mu.Lock()
+	missed := slices.Collect(maps.Keys(s.missed))
+	clear(s.missed)
+	s.mu.Unlock()
+	for _, query := range missed {
+		stmt, err := s.db.PrepareContext(ctx, query)
+		if err != nil {
+			continue
+		}
+		s.mu.Lock()
+		if s.parsed[query] != nil { // somebody was faster
+			_ = stmt.Close()
+		} else {
+			s.parsed[query] = stmt
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (s *statements) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	stmt := s.get(query)
+	if stmt == nil {
+		return s.db.QueryContext(ctx, query, args...)
+	}
+	return stmt.QueryContext(ctx, args...)
+}
+
+func (s *statements) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return s.db.ExecContext(ctx, query, args...)
+}
+
+func (s *statements) tx(tx *sql.Tx) conn { return &prepared{s, tx, make(map[string]*sql.Stmt)} }
+
+// prepared is a transaction with the statements of its pool. What that does not
+// have it parses once: a sync runs three statements a thousand times.
 type prepared struct {
-	tx    *sql.Tx
+	pool  *statements
+	sqltx *sql.Tx
 	stmts map[string]*sql.Stmt // closed with the transaction
 }
 
-func prepare(tx *sql.Tx) *prepared { return &prepared{tx, make(map[string]*sql.Stmt)} }
-
-func (p *prepared) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
+func (p *prepared) stmt(ctx context.Context, query string) (stmt *sql.Stmt, err error) {
 	if stmt := p.stmts[query]; stmt != nil {
 		return stmt, nil
 	}
-	stmt, err := p.tx.PrepareContext(ctx, query)
+	if parsed := p.pool.get(query); parsed != nil {
+		stmt = p.sqltx.StmtContext(ctx, parsed)
+	} else {
+		stmt, err = p.sqltx.PrepareContext(ctx, query)
+	}
 	if err == nil {
 		p.stmts[query] = stmt
 	}

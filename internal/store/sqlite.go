@@ -20,8 +20,7 @@ import (
 var sqliteDialect = dialect{
 	name: "sqlite",
 	step: func(text string) string { return text },
-	pool: func(db *sql.DB) conn { return db },
-	tx:   func(tx *sql.Tx) conn { return prepare(tx) },
+	pool: newStatements,
 	write: func(ctx context.Context, db *sql.DB) (*transaction, error) {
 		return begin(ctx, db, sql.TxOptions{})
 	},

@@ -25,7 +25,9 @@ type Store struct {
 	dialect *dialect
 	path    string // of SQLite's file; empty for PostgreSQL
 	readers *sql.DB
+	reading pool    // the same, to run statements
 	writer  *sql.DB // one connection: writers wait here, where a context ends the wait, and not inside the database
+	writing pool
 }
 
 // Open opens the database file, makes it (mode 0600) when there is none, and
@@ -73,7 +75,11 @@ func open(ctx context.Context, path string) (*Store, error) {
 }
 
 func newStore(d *dialect, path string, readers, writer *sql.DB) *Store {
-	return &Store{Reader: Reader{runner{conn: d.pool(readers)}}, dialect: d, path: path, readers: readers, writer: writer}
+	reading := d.pool(readers)
+	return &Store{
+		Reader: Reader{runner{conn: reading}}, dialect: d, path: path,
+		readers: readers, reading: reading, writer: writer, writing: d.pool(writer),
+	}
 }
 
 // Close waits for what runs and closes the database.
@@ -109,6 +115,7 @@ type Tx struct{ Reader }
 // Inside fn use tx alone: the Store's own methods do not see what tx wrote, and
 // another Write would wait for itself. Do no network I/O there.
 func (s *Store) Write(ctx context.Context, fn func(*Tx) error) error {
+	s.writing.prepare(ctx)
 	sqltx, err := s.dialect.write(ctx, s.writer)
 	if err != nil {
 		return s.failed(ctx, fmt.Errorf("begin: %w", driverError(err)))
@@ -118,7 +125,7 @@ func (s *Store) Write(ctx context.Context, fn func(*Tx) error) error {
 	// way to PostgreSQL, nobody would know whether it came to be.
 	goOn := context.AfterFunc(ctx, func() { _ = sqltx.Rollback() })
 	defer goOn()
-	tx := &Tx{Reader{runner{conn: s.dialect.tx(sqltx.Tx), once: true}}}
+	tx := &Tx{Reader{runner{conn: s.writing.tx(sqltx.Tx), once: true}}}
 	err = fn(tx)
 	if err == nil {
 		err = tx.spent
@@ -155,10 +162,11 @@ func (s *Store) failed(ctx context.Context, err error) error {
 // Read runs fn on one unchanging view of the database, for several queries that
 // must agree with each other. Inside fn use r alone.
 func (s *Store) Read(ctx context.Context, fn func(*Reader) error) error {
+	s.reading.prepare(ctx)
 	sqltx, err := s.dialect.read(ctx, s.readers)
 	if err != nil {
 		return fmt.Errorf("begin: %w", driverError(err))
 	}
 	defer sqltx.end()
-	return fn(&Reader{runner{conn: s.dialect.tx(sqltx.Tx), once: true}})
+	return fn(&Reader{runner{conn: s.reading.tx(sqltx.Tx), once: true}})
 }
