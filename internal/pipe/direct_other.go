@@ -4,4 +4,4 @@ package pipe
 
 import "sync/atomic"
 
-func directTo(Conn, *atomic.Int64) Direct { return nil }
+func directTo(*end, *atomic.Int64) Direct { return nil }

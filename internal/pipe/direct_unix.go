@@ -10,16 +10,18 @@ import (
 
 // direct writes to a socket what it takes at once.
 type direct struct {
+	dst *end
 	raw syscall.RawConn
 	sum *atomic.Int64
 	p   []byte
 	n   int
+	err error
 	try func(fd uintptr) bool // a method value made once, or every write would allocate
 }
 
 // directTo returns nil when dst is no TCP connection.
-func directTo(dst Conn, sum *atomic.Int64) Direct {
-	c, ok := dst.(*net.TCPConn)
+func directTo(dst *end, sum *atomic.Int64) Direct {
+	c, ok := dst.Conn.(*net.TCPConn)
 	if !ok {
 		return nil
 	}
@@ -27,15 +29,17 @@ func directTo(dst Conn, sum *atomic.Int64) Direct {
 	if err != nil {
 		return nil
 	}
-	d := &direct{raw: raw, sum: sum}
+	d := &direct{dst: dst, raw: raw, sum: sum}
 	d.try = d.tryWrite
 	return d
 }
 
 // TryWrite implements Direct.
 func (d *direct) TryWrite(p []byte) int {
-	d.p, d.n = p, 0
+	d.p, d.n, d.err = p, 0, nil
+	d.dst.writing()
 	err := d.raw.Write(d.try)
+	d.dst.wrote(d.err)
 	d.p = nil
 	if err != nil {
 		return 0
@@ -53,6 +57,8 @@ func (d *direct) tryWrite(fd uintptr) bool {
 			d.n = n
 		case syscall.EINTR:
 			continue
+		default:
+			d.err = err // EAGAIN, mostly
 		}
 		return true
 	}

@@ -15,8 +15,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -48,9 +50,10 @@ func Join(a, b Conn, m *Meter) error {
 	watch(a, b)
 	watch(b, a)
 	var dropping sync.WaitGroup
+	left, right := &end{Conn: a}, &end{Conn: b}
 	done := make(chan error, 1)
-	go func() { done <- oneWay(b, a, &m.In, &dropping) }()
-	out := oneWay(a, b, &m.Out, &dropping)
+	go func() { done <- oneWay(right, left, &m.In, &dropping) }()
+	out := oneWay(left, right, &m.Out, &dropping)
 	in := <-done
 	if in == nil && out == nil {
 		return errors.Join(closeError(a.Close()), closeError(b.Close()))
@@ -94,12 +97,15 @@ func closeError(err error) error {
 
 // oneWay copies from src to dst until src ends, and passes the end on. When dst
 // fails it leaves a goroutine in dropping that takes in what src still sends.
-func oneWay(dst, src Conn, n *atomic.Int64, dropping *sync.WaitGroup) error {
+func oneWay(dst, src *end, n *atomic.Int64, dropping *sync.WaitGroup) error {
 	err := copyStream(dst, src, n)
+	if err == nil && src.wasReset() {
+		err = os.NewSyscallError("read", syscall.ECONNRESET)
+	}
 	var write *writeError
 	switch {
 	case err == nil:
-		if err = dst.CloseWrite(); err == nil || isEnd(err) {
+		if err = dst.Conn.CloseWrite(); err == nil || isEnd(err) {
 			// The peer may have closed the whole stream already. What it
 			// had to say is in the other direction.
 			return nil
@@ -108,12 +114,12 @@ func oneWay(dst, src Conn, n *atomic.Int64, dropping *sync.WaitGroup) error {
 	case errors.As(err, &write):
 		// dst is gone and so the other direction ends by itself. Until then
 		// src stays open, or the answer on its way to it would be lost.
-		dropping.Go(func() { drop(src) })
+		dropping.Go(func() { drop(src.Conn) })
 		return err
 	}
 	// The source broke: what dst got is not the whole, and it must know.
-	abort(dst, err)
-	abort(src, err)
+	abort(dst.Conn, err)
+	abort(src.Conn, err)
 	return err
 }
 
@@ -151,18 +157,20 @@ type writeError struct{ error }
 func (e *writeError) Unwrap() error { return e.error }
 
 // copyStream returns nil at src's EOF, a *writeError when dst failed and src's error else.
-func copyStream(dst, src Conn, n *atomic.Int64) error {
-	r := newReader(src)
+func copyStream(dst, src *end, n *atomic.Int64) error {
+	r := newReader(src.Conn)
 	defer r.release()
-	defer push(src, dst, n)()
-	write := dst.Write
-	if owner, ok := dst.(Owner); ok {
+	defer push(src.Conn, dst, n)()
+	write := dst.Conn.Write
+	if owner, ok := dst.Conn.(Owner); ok {
 		write = owner.WriteOwned // the chunk is the reader's, which overwrites it
 	}
 	for {
 		chunk, err := r.next()
 		if len(chunk) > 0 {
+			dst.writing()
 			w, werr := write(chunk)
+			dst.wrote(werr)
 			n.Add(int64(w))
 			if werr == nil && w < len(chunk) {
 				werr = io.ErrShortWrite
@@ -182,7 +190,7 @@ func copyStream(dst, src Conn, n *atomic.Int64) error {
 
 // push has src write short things to dst by itself, if both can. The function
 // that it returns ends that.
-func push(src, dst Conn, n *atomic.Int64) (stop func()) {
+func push(src Conn, dst *end, n *atomic.Int64) (stop func()) {
 	p, ok := src.(Pusher)
 	if !ok {
 		return func() {}
