@@ -114,6 +114,7 @@ func TestNothingOfATeamRunsAfterItsEnd(t *testing.T) {
 			paths = append(paths, c.owner.add(made.query, with(localTo(t, address, "site"), object{"localPort": port})))
 			doors = append(doors, fmt.Sprint("127.0.0.1:", port))
 		}
+		c.user.start(paths[0])
 		atOnce(t, 13, func(i int) (answer, error) {
 			switch {
 			case i == 6:

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	_ "github.com/adit-tunnel/adit/internal/cli" // so that a change of the program is not answered from the test cache
 )
 
 // program is the path of the built binary.

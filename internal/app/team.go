@@ -18,12 +18,16 @@ func (a *App) CreateTeam(ctx context.Context, who Caller, in api.TeamInput) (api
 	if _, err := scopeOf(ctx, who.Actor, "", access.Create); err != nil {
 		return api.Team{}, err
 	}
+	name := strings.TrimSpace(in.Name) // " a" and "a" would be two teams that look alike
+	if name == "" {
+		return api.Team{}, api.Invalid("name should not be empty")
+	}
 	id, err := newID()
 	if err != nil {
 		return api.Team{}, err
 	}
 	at := now()
-	t := store.Team{ID: id, Name: in.Name, OwnerID: who.UserID, CreatedAt: at, UpdatedAt: at}
+	t := store.Team{ID: id, Name: name, OwnerID: who.UserID, CreatedAt: at, UpdatedAt: at}
 	owner, err := newMembership(t.ID, who.UserID, access.Owner)
 	if err != nil {
 		return api.Team{}, err

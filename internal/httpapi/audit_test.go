@@ -53,16 +53,23 @@ func (f *fixture) tells(call func() answer, want store.AuditEntry) answer {
 	return got
 }
 
+// entry is one of what went well.
+func entry(p person, scope access.Scope, action, object string) store.AuditEntry {
+	return store.AuditEntry{Scope: scope, ActorID: p.id, Actor: p.email, Action: action, Object: object, Result: api.ResultOK}
+}
+
+// ended is an entry of what did not.
+func ended(e store.AuditEntry, result api.Code) store.AuditEntry {
+	e.Result = string(result)
+	return e
+}
+
 func TestEveryChangeStartAndStopIsToldOnce(t *testing.T) {
 	t.Parallel()
 	g := newGround(t)
 	ada, bob := g.operator(), g.person("bob")
 	team, members := g.fixture.team("miners", ada, map[string]access.Role{bob.id: access.User})
 	in := access.Team(team.ID)
-	entry := func(p person, scope access.Scope, action, object string) store.AuditEntry {
-		return store.AuditEntry{Scope: scope, ActorID: p.id, Actor: p.email, Action: action, Object: object, Result: api.ResultOK}
-	}
-	ended := func(e store.AuditEntry, result api.Code) store.AuditEntry { e.Result = string(result); return e }
 	say := func(call func() answer, want store.AuditEntry) answer { t.Helper(); return g.tells(call, want) }
 	namespace := "?namespace=" + team.ID
 
@@ -110,16 +117,27 @@ func TestEveryChangeStartAndStopIsToldOnce(t *testing.T) {
 	if list := g.entries(store.AuditFilter{}); len(list) != before+1 || list[0].Action != "register" || list[0].ActorID != newcomer.id || list[0].Scope != in {
 		t.Errorf("%+v", list[0])
 	}
+	say(func() answer { return ada.delete("/teams/" + team.ID) }, entry(ada, in, "dissolve-team", "miners"))
+	again := ada.post("/teams/create", object{"name": "again"}).is(201)["id"].(string)
+	if e := g.entries(store.AuditFilter{})[0]; e.Action != "create-team" || e.Scope != access.Team(again) || e.ObjectID != again || e.Object != "again" {
+		t.Errorf("%+v", e)
+	}
+}
 
+func TestWhatIsDoneToAccountsIsToldOnce(t *testing.T) {
+	t.Parallel()
+	g := signedUp(t)
+	ada, bob := g.operator(), g.person("bob")
+	say := func(call func() answer, want store.AuditEntry) answer { t.Helper(); return g.tells(call, want) }
 	all, own := access.Installation(), access.Personal(bob.id)
 	nobody := store.AuditEntry{Scope: all, Action: "login", Object: bob.email, ObjectID: bob.id, Result: string(api.CodeUnauthorized)}
 	say(func() answer {
-		return person{f: g.fixture}.post("/auth/login", object{"email": bob.email, "password": "wrong"})
+		return person{f: g}.post("/auth/login", object{"email": bob.email, "password": "wrong"})
 	}, nobody)
 	login := entry(bob, all, "login", bob.email)
 	login.ObjectID = bob.id
 	say(func() answer {
-		return person{f: g.fixture}.post("/auth/login", object{"email": bob.email, "password": password})
+		return person{f: g}.post("/auth/login", object{"email": bob.email, "password": password})
 	}, login)
 	change := object{"currentPassword": "wrong-one", "newPassword": "another-long-password"}
 	say(func() answer { return bob.post("/auth/password", change) }, ended(entry(bob, own, "change-password", bob.email), api.CodeInvalid))
@@ -133,11 +151,6 @@ func TestEveryChangeStartAndStopIsToldOnce(t *testing.T) {
 	say(func() answer { return ada.put("/settings", object{}) }, entry(ada, all, "set-settings", ""))
 	say(func() answer { return ada.patch("/users/"+ada.id, object{"disabled": true}) }, ended(entry(ada, all, "update-user", ada.email), api.CodeConflict))
 	say(func() answer { return bob.post("/auth/logout", nil) }, entry(bob, own, "logout", bob.email))
-	say(func() answer { return ada.delete("/teams/" + team.ID) }, entry(ada, in, "dissolve-team", "miners"))
-	again := ada.post("/teams/create", object{"name": "again"}).is(201)["id"].(string)
-	if e := g.entries(store.AuditFilter{})[0]; e.Action != "create-team" || e.Scope != access.Team(again) || e.ObjectID != again || e.Object != "again" {
-		t.Errorf("%+v", e)
-	}
 }
 
 // Looking leaves nothing, nor does what came to nothing before it began.
@@ -297,12 +310,15 @@ func TestAStartThatItsCallerDoesNotWaitForIsToldAsItEnds(t *testing.T) {
 	g := newGround(t)
 	ada := g.operator()
 	path := g.forward(nil)
-	ctx, leave := context.WithCancel(t.Context())
-	before := len(g.entries(store.AuditFilter{}))
-	g.meanwhile(func() answer { return g.send(ada.request("POST", path+"/start", nil).WithContext(ctx)) }, leave)
-	g.becomes(path, "active", func(row object) bool { return row["state"] == "active" })
-	list := g.entries(store.AuditFilter{})
-	if len(list) != before+1 || list[0].Action != "start-port-forward" || list[0].Result != api.ResultOK {
-		t.Errorf("%d entries: %+v", len(list)-before, list[0])
+	for _, c := range []struct{ password, result string }{{"no-such-passw0rd", string(api.CodeAuthFailed)}, {sshPassword, api.ResultOK}} {
+		g.patch("/servers/mole", object{"password": c.password}).is(200)
+		ctx, leave := context.WithCancel(t.Context())
+		before := len(g.entries(store.AuditFilter{}))
+		g.meanwhile(func() answer { return g.send(ada.request("POST", path+"/start", nil).WithContext(ctx)) }, leave)
+		g.becomes(path, "at rest", func(row object) bool { return row["state"] != "starting" })
+		list := g.entries(store.AuditFilter{})
+		if len(list) != before+1 || list[0].Action != "start-port-forward" || list[0].Result != c.result {
+			t.Errorf("%d entries: %+v", len(list)-before, list[0])
+		}
 	}
 }
