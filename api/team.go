@@ -58,6 +58,7 @@ type MemberInput struct {
 type RoleInput struct {
 	Role     string      `json:"role" required:"true" enum:"developer,user"`
 	MemberID Opt[string] `json:"memberId,omitzero" maxLength:"255" doc:"the same as in the path, if given"`
+	ID       Opt[string] `json:"id,omitzero" maxLength:"255" doc:"another name of memberId"`
 }
 
 // JoinInput joins a team by its code.

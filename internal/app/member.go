@@ -151,8 +151,10 @@ func (a *App) SetMemberRole(ctx context.Context, who access.Actor, teamID, membe
 		if err != nil {
 			return err
 		}
-		if said, ok := in.MemberID.Get(); ok && said != memberID {
-			return api.Invalid("memberId must be the same as in the path")
+		for name, said := range map[string]api.Opt[string]{"memberId": in.MemberID, "id": in.ID} {
+			if id, ok := said.Get(); ok && id != memberID {
+				return api.Invalid(name + " must be the same as in the path")
+			}
 		}
 		if m.Role == access.Owner {
 			return ownersRow()

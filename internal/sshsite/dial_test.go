@@ -1,8 +1,10 @@
 package sshsite
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/pem"
 	"net"
 	"strings"
@@ -152,6 +154,23 @@ func TestAKeyThatIsNotAuthorisedIsRefused(t *testing.T) {
 	}
 }
 
+// withRounds gives an encrypted key that asks for so many rounds of work.
+func withRounds(t *testing.T, text redact.Secret, rounds uint32) redact.Secret {
+	t.Helper()
+	block, _ := pem.Decode([]byte(text.Reveal()))
+	had := kdfRounds([]byte(text.Reveal()))
+	if had == 0 {
+		t.Fatal("the key has no rounds")
+	}
+	options := []byte("bcrypt\x00\x00\x00\x18\x00\x00\x00\x10") // then the salt of 16 bytes, and the rounds
+	at := bytes.Index(block.Bytes, options) + len(options) + 16
+	if got := binary.BigEndian.Uint32(block.Bytes[at:]); got != had {
+		t.Fatalf("%d rounds stand there, not %d", got, had)
+	}
+	binary.BigEndian.PutUint32(block.Bytes[at:], rounds)
+	return redact.New(string(pem.EncodeToMemory(block)))
+}
+
 func TestParseKeySaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	text, _ := privateKey(t, "sesame")
@@ -163,6 +182,8 @@ func TestParseKeySaysWhatIsWrong(t *testing.T) {
 		{redact.New("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPRs6ybn+f0bEpT238XKPQ6MkdMrvrpl8IrVUGlgSRAy x"), redact.Secret{}, "public key"},
 		{text, redact.Secret{}, "no passphrase"},
 		{text, redact.New("open"), "does not open"},
+		{withRounds(t, text, maxRounds+1), redact.New("sesame"), "257 rounds"},
+		{withRounds(t, text, 1<<32-1), redact.New("sesame"), "4294967295 rounds"},
 	} {
 		if _, err := ParseKey(c.text, c.passphrase); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)

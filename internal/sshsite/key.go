@@ -1,13 +1,49 @@
 package sshsite
 
 import (
+	"bytes"
+	"encoding/pem"
 	"errors"
+	"fmt"
 
 	"golang.org/x/crypto/ssh"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/redact"
 )
+
+// maxRounds bounds the work of opening a key that somebody sends: some 10 ms
+// each. ssh-keygen makes keys of 16 or 24.
+const maxRounds = 256
+
+// opening lets one encrypted key be opened at a time: it takes a core.
+var opening = make(chan struct{}, 1)
+
+// kdfRounds is how many rounds of bcrypt an encrypted key in OpenSSH form asks
+// for (PROTOCOL.key of OpenSSH); 0 for another form.
+func kdfRounds(text []byte) uint32 {
+	block, _ := pem.Decode(text)
+	const magic = "openssh-key-v1\x00"
+	if block == nil || !bytes.HasPrefix(block.Bytes, []byte(magic)) {
+		return 0
+	}
+	var head struct {
+		Cipher, KDF string
+		Options     []byte
+		Rest        []byte `ssh:"rest"`
+	}
+	if ssh.Unmarshal(block.Bytes[len(magic):], &head) != nil {
+		return 0 // which the parser tells
+	}
+	var options struct {
+		Salt   []byte
+		Rounds uint32
+	}
+	if ssh.Unmarshal(head.Options, &options) != nil {
+		return 0
+	}
+	return options.Rounds
+}
 
 // ParseKey reads a private key in PEM (PKCS#1, PKCS#8, SEC 1) or OpenSSH form.
 // The passphrase may be empty when the key is not encrypted. Its errors are
@@ -27,6 +63,12 @@ func ParseKey(text, passphrase redact.Secret) (ssh.Signer, error) {
 	if passphrase.IsZero() {
 		return nil, keyError("the private key is encrypted and no passphrase is given", "give its passphrase", err)
 	}
+	if rounds := kdfRounds([]byte(text.Reveal())); rounds > maxRounds {
+		return nil, keyError(fmt.Sprintf("the private key asks for %d rounds to open it, at most %d are done here", rounds, maxRounds),
+			"encrypt it anew with fewer: ssh-keygen -p -a 100 -f FILE", nil)
+	}
+	opening <- struct{}{}
+	defer func() { <-opening }()
 	signer, err = ssh.ParsePrivateKeyWithPassphrase([]byte(text.Reveal()), []byte(passphrase.Reveal()))
 	if err != nil {
 		return nil, keyError("the passphrase does not open the private key", "give the passphrase that the key was made with", err)
