@@ -247,7 +247,7 @@ func teams(t *testing.T, c, asBob *client.Client, bobID string) {
 	must(t, err)
 	_, err = asBob.JoinTeam(ctx, api.JoinInput{InviteCode: *team.InviteCode})
 	wantCode(t, api.CodeNotFound, err)
-	joined, err := asBob.JoinTeam(ctx, api.JoinInput{InviteCode: code.InviteCode})
+	joined, err := asBob.JoinTeam(ctx, api.JoinInput(code))
 	must(t, err)
 	_, err = c.AddMember(ctx, team.ID, api.MemberInput{UserID: api.Some(bobID), Role: api.TeamUser})
 	wantCode(t, api.CodeConflict, err)

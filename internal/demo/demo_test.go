@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -19,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/adit-tunnel/adit/api"
+	"github.com/adit-tunnel/adit/client"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -121,26 +121,29 @@ func (r *running) field(name string) string {
 // caller calls the control API with the token that was told.
 func (r *running) caller() *caller {
 	r.t.Helper()
-	c := newCaller(r.field("control API"))
+	c, err := newCaller(r.field("control API"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	r.t.Cleanup(c.close)
 	_, rest, ok := strings.Cut(r.text, "TOKEN='")
 	token, _, quoted := strings.Cut(rest, "'")
 	if !ok || !quoted {
 		r.t.Fatalf("the text has no token:\n%s", r.text)
 	}
-	c.token = api.Secret(token)
+	c.as(api.Secret(token))
 	return c
 }
 
 // forwards are what the control API lists.
 func (r *running) forwards() map[string]api.Forward {
 	r.t.Helper()
-	var list []api.Forward
-	if err := r.caller().call(r.t.Context(), http.MethodGet, "/port-forwards", nil, &list); err != nil {
+	list, err := r.caller().Forwards(r.t.Context(), "", "", client.Page{})
+	if err != nil {
 		r.t.Fatal(err)
 	}
 	byType := map[string]api.Forward{}
-	for _, f := range list {
+	for _, f := range list.Rows {
 		byType[f.Type] = f
 	}
 	return byType
@@ -182,11 +185,11 @@ func TestWhenItEndsNothingIsLeft(t *testing.T) {
 			addresses = append(addresses, f.Effective.Deliver) // the page
 		}
 	}
-	var servers []api.Server
-	if err := r.caller().call(t.Context(), http.MethodGet, "/servers", nil, &servers); err != nil || len(servers) != 1 {
+	servers, err := r.caller().Servers(t.Context(), "", client.Page{})
+	if err != nil || len(servers.Rows) != 1 {
 		t.Fatalf("servers are %+v, %v", servers, err)
 	}
-	addresses = append(addresses, fmt.Sprintf("127.0.0.1:%d", servers[0].Port))
+	addresses = append(addresses, fmt.Sprintf("127.0.0.1:%d", servers.Rows[0].Port))
 	// A connection that its client keeps holds nothing up.
 	held, err := net.Dial("tcp", addresses[1])
 	if err != nil {

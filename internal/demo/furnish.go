@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net"
-	"net/http"
 	"strconv"
 
 	"github.com/adit-tunnel/adit/api"
@@ -36,7 +36,10 @@ type furnished struct {
 // furnish registers the account and makes and starts its forwards, by the
 // control API at url.
 func furnish(ctx context.Context, url string, login sshLogin, pageAt int) (made furnished, err error) {
-	c := newCaller(url)
+	c, err := newCaller(url)
+	if err != nil {
+		return made, err
+	}
 	defer c.close()
 	made.password = api.Secret(newPassword().Reveal())
 	if made.token, err = c.register(ctx, made.password); err != nil {
@@ -65,43 +68,48 @@ func furnish(ctx context.Context, url string, login sshLogin, pageAt int) (made 
 }
 
 func (c *caller) register(ctx context.Context, password api.Secret) (token api.Secret, err error) {
-	var answer api.Registered
-	err = c.call(ctx, http.MethodPost, "/auth/register", api.Registration{Email: email, Username: userName, Password: password}, &answer)
-	c.token = answer.Token
+	answer, err := c.Register(ctx, api.Registration{Email: email, Username: userName, Password: password})
+	c.as(answer.Token)
 	return answer.Token, err
 }
 
 func (c *caller) addServer(ctx context.Context, login sshLogin) error {
-	return c.call(ctx, http.MethodPost, "/servers", api.ServerInput{
+	_, err := c.CreateServer(ctx, "", api.ServerInput{
 		LocalID: api.Some(serverID), Name: api.Some("The demo's SSH server"),
 		Host: api.Some("127.0.0.1"), Port: api.Some(login.port), Username: api.Some(login.user),
 		AuthType: api.Some(api.AuthPassword), Password: api.Some(api.Secret(login.password.Reveal())),
-	}, nil)
+	})
+	return err
 }
 
 // open makes a forward, starts it, and returns where it listens.
 func (c *caller) open(ctx context.Context, in api.ForwardInput) (address string, err error) {
-	if err := c.call(ctx, http.MethodPost, "/port-forwards", in, nil); err != nil {
+	f, err := c.CreateForward(ctx, "", in)
+	if err != nil {
 		return "", err
 	}
-	return c.start(ctx, in)
+	return c.start(ctx, f.ID)
 }
 
 // openAtFreePort is open for the types that do not let the system pick the port
 // they listen on.
 func (c *caller) openAtFreePort(ctx context.Context, in api.ForwardInput) (address string, err error) {
-	method, path := http.MethodPost, "/port-forwards"
+	var f api.Forward
 	for range portTries {
 		if err = c.setPort(ctx, &in); err != nil {
 			return "", err
 		}
-		if err = c.call(ctx, method, path, in, nil); err != nil {
+		if f.ID == "" {
+			f, err = c.CreateForward(ctx, "", in)
+		} else {
+			f, err = c.UpdateForward(ctx, f.ID, in)
+		}
+		if err != nil {
 			return "", err
 		}
-		if address, err = c.start(ctx, in); !taken(err) {
+		if address, err = c.start(ctx, f.ID); !taken(err) {
 			break
 		}
-		method, path = http.MethodPatch, forwardPath(in)
 	}
 	return address, err
 }
@@ -133,20 +141,15 @@ func taken(err error) bool {
 }
 
 // start answers once traffic can flow.
-func (c *caller) start(ctx context.Context, in api.ForwardInput) (address string, err error) {
-	var f api.Forward
-	if err := c.call(ctx, http.MethodPost, forwardPath(in)+"/start", nil, &f); err != nil {
+func (c *caller) start(ctx context.Context, id string) (address string, err error) {
+	f, err := c.StartForward(ctx, id)
+	if err != nil {
 		return "", err
 	}
 	if f.Effective == nil || f.Effective.BoundPort == nil {
-		return "", errors.New(forwardPath(in) + " is active and listens nowhere")
+		return "", fmt.Errorf("port forward %q is active and listens nowhere", f.Name)
 	}
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(*f.Effective.BoundPort)), nil
-}
-
-func forwardPath(in api.ForwardInput) string {
-	id, _ := in.LocalID.Get()
-	return "/port-forwards/" + id
 }
 
 // newPassword makes a password of 26 letters and digits.
