@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/adit-tunnel/adit/api"
@@ -277,6 +278,7 @@ func TestASilentLinkIsAvoidedWhileThereIsABetterOne(t *testing.T) {
 		p := start(t, o)
 		sessions := []*upLink{<-r.up, <-r.up}
 		<-p.ready
+		synctest.Wait() // the relay has a link up before its peer knows
 		mu.Lock()
 		first.StopReading(true)
 		mu.Unlock()
