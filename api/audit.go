@@ -16,6 +16,7 @@ type AuditEntry struct {
 	Namespace *string `json:"namespace" doc:"the team whose object it is"`
 	ObjectID  *string `json:"objectId"`
 	Object    *string `json:"object" doc:"its name then"`
+	Detail    *string `json:"detail" doc:"what it was made, the fields that changed, or why; never a secret"`
 	RequestID *string `json:"requestId"`
 }
 

@@ -7,6 +7,9 @@ const (
 	TeamUser      = "user"
 )
 
+// MaxTeams is how many teams one user may be in.
+const MaxTeams = 100
+
 // TeamInput makes a team (POST /teams/create).
 type TeamInput struct {
 	Name string `json:"name" required:"true" maxLength:"255" doc:"no other team has it"`

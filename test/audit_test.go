@@ -79,6 +79,7 @@ func (c *crowd) acts() (made *team, want []told, since string) {
 	c.user.post(path+"/stop", nil).is(200)
 	note(c.user, "stop-port-forward", "web", true, "ok")
 	c.developer.post("/keys/sync"+made.query, []object{{"localId": "w", "name": "w", "type": "password", "password": "pw-of-a-key"}}).is(200)
+	note(c.developer, "sync-keys", "w", true, "ok")
 	note(c.developer, "sync-keys", "1 rows", true, "ok")
 	c.developer.delete(path).is(200)
 	note(c.developer, "delete-port-forward", "web", true, "ok")

@@ -121,6 +121,9 @@ func TestARevokedTokenIsWorthlessAtOnce(t *testing.T) {
 	gone, own := c.user.newToken("read", "")
 	api.get("/auth/validate").is(200)
 	rows := c.user.get("/auth/tokens").list()
+	for len(rows) == 2 && rows[1]["lastUsedAt"] == nil { // it is recorded beside the answer
+		rows = c.user.get("/auth/tokens").list()
+	}
 	if len(rows) != 2 || rows[0]["id"] != gone || rows[1]["lastUsedAt"] == nil {
 		t.Errorf("tokens %v", rows)
 	}

@@ -25,6 +25,7 @@ type Act struct {
 	scope  access.Scope
 	id     string // of the object
 	object string // its name
+	detail string // what it is made, or why
 	guess  bool   // it tried a password: its failure is told whatever it is called
 	saved  bool   // there is an entry that says that it went well
 }
@@ -56,6 +57,14 @@ func (act *Act) About(scope access.Scope, id, name string) {
 	act.mu.Lock()
 	defer act.mu.Unlock()
 	act.scope, act.id, act.object = scope, id, name
+}
+
+// says tells more about what is done: a value, the names of fields, a reason.
+// It must hold no secret.
+func (act *Act) says(detail string) {
+	act.mu.Lock()
+	defer act.mu.Unlock()
+	act.detail = detail
 }
 
 // by says who acts, where that was not known from the beginning.
@@ -91,10 +100,16 @@ func (act *Act) entry(result string) (e store.AuditEntry, ok bool, err error) {
 	if act.Action == "" || act.saved && result == api.ResultOK {
 		return e, false, nil
 	}
+	e, err = act.entryLocked(result)
+	return e, true, err
+}
+
+// entryLocked is an entry about the act, whether it is to be added or not.
+func (act *Act) entryLocked(result string) (store.AuditEntry, error) {
 	id, err := newID()
-	e = store.AuditEntry{
+	e := store.AuditEntry{
 		ID: id, At: now(), Scope: act.scope, ActorID: act.Caller.UserID, Actor: act.Caller.User.Email, TokenID: act.Caller.TokenID,
-		Action: act.Action, ObjectID: act.id, Object: act.object, Result: result, Request: act.Request,
+		Action: act.Action, ObjectID: act.id, Object: act.object, Detail: brief(act.detail), Result: result, Request: act.Request,
 	}
 	if e.ActorID == "" {
 		e.ActorID, e.Actor = act.actor.ID, act.actor.Email
@@ -105,7 +120,28 @@ func (act *Act) entry(result string) (e store.AuditEntry, ok bool, err error) {
 	if act.Address.IsValid() {
 		e.Address = act.Address.String()
 	}
-	return e, true, err
+	return e, err
+}
+
+// checked does what is asked for if who asks may still do it. That is looked at
+// before, since fn may be what changes it, and told after, when it is known what
+// the act is about.
+func (act *Act) checked(ctx context.Context, tx *store.Tx, fn func(*store.Tx) error) error {
+	if act.Caller.UserID == "" {
+		return fn(tx)
+	}
+	is, err := again(ctx, &tx.Reader, act.Caller)
+	if err != nil {
+		return err
+	}
+	err = fn(tx)
+	act.mu.Lock()
+	scope := act.scope
+	act.mu.Unlock()
+	if refused := less(act.Caller.Actor, is, scope); refused != nil {
+		return refused
+	}
+	return err
 }
 
 func (act *Act) wasSaved() {
@@ -119,7 +155,7 @@ func (act *Act) wasSaved() {
 func (a *App) change(ctx context.Context, fn func(*store.Tx) error) error {
 	act := ActOf(ctx)
 	err := a.write(ctx, func(tx *store.Tx) error {
-		if err := fn(tx); err != nil {
+		if err := act.checked(ctx, tx, fn); err != nil {
 			return err
 		}
 		e, ok, err := act.entry(api.ResultOK)
@@ -161,6 +197,9 @@ func (a *App) Record(ctx context.Context, err error) {
 		}
 	}
 	e, ok, err := ActOf(ctx).entry(result)
+	if err == nil && ok && result != api.ResultOK {
+		ok = a.tellable(e)
+	}
 	if err == nil && ok {
 		ctx := context.WithoutCancel(ctx)
 		err = a.write(ctx, func(tx *store.Tx) error { return tx.AppendAudit(ctx, e) })

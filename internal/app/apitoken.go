@@ -78,6 +78,13 @@ func (a *App) CreateAPIToken(ctx context.Context, who Caller, in api.TokenInput)
 		if err != nil {
 			return err
 		}
+		if team != "" {
+			if _, err := tx.Team(ctx, team); errors.Is(err, store.ErrNotFound) { // dissolved meanwhile
+				return notFound("Team", team)
+			} else if err != nil {
+				return err
+			}
+		}
 		if len(has) >= api.MaxTokens {
 			return &api.Error{Code: api.CodeLimitReached, Message: fmt.Sprintf("You have %d API tokens, which is the limit", api.MaxTokens), Hint: "delete some that are not in use"}
 		}
@@ -160,11 +167,16 @@ func (a *App) authenticateToken(ctx context.Context, token redact.Secret) (Calle
 		who.Grant.Only = access.Team(t.Namespace)
 	}
 	if at := now(); at.Sub(t.LastUsedAt) >= usedAgain {
-		if err := a.write(ctx, func(tx *store.Tx) error { return tx.MarkAPITokenUsed(ctx, t.ID, at) }); err != nil {
-			a.Logger.WarnContext(ctx, "the use of an API token is not recorded", "token", t.ID, "error", err)
-		}
+		a.work.Go(func() { a.markUsed(a.running, t.ID, at) }) // a look does not wait for who writes
 	}
 	return who, nil
+}
+
+func (a *App) markUsed(ctx context.Context, id string, at time.Time) {
+	err := a.write(ctx, func(tx *store.Tx) error { return tx.MarkAPITokenUsed(ctx, id, at) })
+	if err != nil && ctx.Err() == nil {
+		a.Logger.WarnContext(ctx, "the use of an API token is not recorded", "token", id, "error", err)
+	}
 }
 
 func toToken(t store.APIToken) api.Token {

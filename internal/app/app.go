@@ -55,10 +55,12 @@ type App struct {
 	tokens  atomic.Pointer[auth.Tokens]
 	logins  *auth.Guesses   // of passwords
 	codes   *auth.Guesses   // of invite codes
+	refused refusals        // that the audit is told of
 	setting sync.Mutex      // held while settings change
 	running context.Context // ends with Close
 	stop    context.CancelFunc
 	work    sync.WaitGroup // background work on tunnels
+	openKey keyParser      // sshsite.ParseKey, but in tests
 }
 
 // New makes an App; close it when done.
@@ -72,7 +74,7 @@ func New(o Options) *App {
 	if o.Registration == "" {
 		o.Registration = api.RegistrationInvite
 	}
-	a := &App{Options: o, logins: auth.NewGuesses(), codes: auth.NewGuesses()}
+	a := &App{Options: o, logins: auth.NewGuesses(), codes: auth.NewGuesses(), openKey: sshsite.ParseKey}
 	a.tokens.Store(o.Tokens)
 	a.running, a.stop = context.WithCancel(context.Background())
 	return a

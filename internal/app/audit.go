@@ -56,9 +56,13 @@ func toAuditEntry(e store.AuditEntry) api.AuditEntry {
 	return api.AuditEntry{
 		ID: e.ID, At: api.Time{Time: e.At}, Action: e.Action, Result: e.Result, ActorID: text(e.ActorID), Actor: text(e.Actor),
 		TokenID: text(e.TokenID), Address: text(e.Address), Namespace: text(e.Scope.TeamID()), ObjectID: text(e.ObjectID),
-		Object: text(e.Object), RequestID: text(e.Request),
+		Object: text(e.Object), Detail: text(e.Detail), RequestID: text(e.Request),
 	}
 }
+
+// trimBatch is how many entries one transaction removes, so that others who
+// write wait for some milliseconds and not for all of it.
+const trimBatch = 2000
 
 // TrimAudit removes the entries that are older than the settings keep.
 func (a *App) TrimAudit(ctx context.Context) error {
@@ -70,8 +74,15 @@ func (a *App) TrimAudit(ctx context.Context) error {
 	if !ok {
 		days = api.DefaultAuditDays
 	}
-	return a.write(ctx, func(tx *store.Tx) error {
-		_, err := tx.PurgeAudit(ctx, now().AddDate(0, 0, -days))
-		return err
-	})
+	before := now().AddDate(0, 0, -days)
+	for {
+		var n int
+		err := a.write(ctx, func(tx *store.Tx) (err error) {
+			n, err = tx.PurgeAudit(ctx, before, trimBatch)
+			return err
+		})
+		if err != nil || n < trimBatch {
+			return err
+		}
+	}
 }

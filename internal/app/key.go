@@ -62,7 +62,7 @@ func (a *App) CreateKey(ctx context.Context, who access.Actor, namespace string,
 	}
 	k := store.Key{Row: row}
 	// Outside the transaction: opening an encrypted key takes long.
-	if err := a.applyKey(&k, in, parsedKeys{}); err != nil {
+	if err := a.applyKey(ctx, &k, in, a.parseKey); err != nil {
 		return api.Key{}, err
 	}
 	err = a.change(ctx, func(tx *store.Tx) error {
@@ -90,7 +90,7 @@ func (a *App) UpdateKey(ctx context.Context, who access.Actor, at Path, in api.K
 			return api.Key{}, err
 		}
 		k := before
-		if err := a.applyKey(&k, in, parsedKeys{}); err != nil { // outside the transaction, as in CreateKey
+		if err := a.applyKey(ctx, &k, in, a.parseKey); err != nil { // outside the transaction, as in CreateKey
 			return api.Key{}, err
 		}
 		users, err := a.saveKey(ctx, who, before, &k)
@@ -123,6 +123,7 @@ func (a *App) saveKey(ctx context.Context, who access.Actor, before store.Key, k
 			return err
 		}
 		if !reflect.DeepEqual(before, *k) {
+			ActOf(ctx).says(changes(before, *k))
 			k.UpdatedAt = now()
 			if err := tx.UpdateKey(ctx, *k); err != nil {
 				return err
@@ -134,9 +135,9 @@ func (a *App) saveKey(ctx context.Context, who access.Actor, before store.Key, k
 	return users, err
 }
 
-// applyKey writes what a request gives into the row, and parses the private
-// key where that may have changed.
-func (a *App) applyKey(k *store.Key, in api.KeyInput, parsed parsedKeys) error {
+// applyKey writes what a request gives into the row, and has the private key
+// parsed where that may have changed.
+func (a *App) applyKey(ctx context.Context, k *store.Key, in api.KeyInput, parse keyParser) error {
 	passphrase := passphraseOf(in)
 	before := *k
 	k.LocalID = in.LocalID.Or(k.LocalID)
@@ -161,7 +162,7 @@ func (a *App) applyKey(k *store.Key, in api.KeyInput, parsed parsedKeys) error {
 	if reflect.DeepEqual(before.PrivateKey, k.PrivateKey) && reflect.DeepEqual(before.Passphrase, k.Passphrase) {
 		return nil
 	}
-	return a.readPublicKey(k, parsed)
+	return a.readPublicKey(ctx, k, parse)
 }
 
 // passphraseOf is the passphrase by either of its names.
@@ -172,8 +173,7 @@ func passphraseOf(in api.KeyInput) api.Opt[api.Secret] {
 	return in.Passphrase
 }
 
-// parsedKeys remembers what private keys were parsed to, by what they were
-// parsed of.
+// parsedKeys is what private keys were parsed to, by them and their passphrases.
 type parsedKeys map[[2]string]parsedKey
 
 type parsedKey struct {
@@ -181,16 +181,67 @@ type parsedKey struct {
 	err    error
 }
 
-func (p parsedKeys) parse(private, passphrase string) (ssh.Signer, error) {
-	known, ok := p[[2]string{private, passphrase}]
+// learn parses what the items of a sync and the rows that they change, as those
+// are now, need parsed. What is wrong with an item is not told here.
+func (p parsedKeys) learn(ctx context.Context, a *App, scope access.Scope, items []SyncItem[api.KeyInput]) error {
+	rows, err := a.keysToSync(ctx, scope, items)
+	if err != nil {
+		return err
+	}
+	parse := func(ctx context.Context, private, passphrase redact.Secret) (ssh.Signer, error) {
+		at := [2]string{private.Reveal(), passphrase.Reveal()}
+		known, ok := p[at]
+		if !ok {
+			known.signer, known.err = a.parseKey(ctx, private, passphrase)
+			p[at] = known
+		}
+		return known.signer, known.err
+	}
+	for i := range items {
+		if items[i].Err != nil {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := a.applyKey(ctx, &rows[i], items[i].Input, parse)
+		if _, told := errors.AsType[*api.Error](err); err != nil && !told {
+			return err
+		}
+	}
+	return nil
+}
+
+// keysToSync gives for each item the row that it changes, an empty one where
+// there is none.
+func (a *App) keysToSync(ctx context.Context, scope access.Scope, items []SyncItem[api.KeyInput]) ([]store.Key, error) {
+	rows := make([]store.Key, len(items))
+	err := a.Store.Read(ctx, func(r *store.Reader) (err error) {
+		for i := range items {
+			localID, ok := items[i].Input.LocalID.Get()
+			if !ok || items[i].Err != nil {
+				continue
+			}
+			if rows[i], err = r.KeyByLocalID(ctx, scope, localID); err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+		}
+		return nil
+	})
+	return rows, err
+}
+
+// known gives what was parsed, and errMoved for what was not: it is for use
+// inside a transaction.
+func (p parsedKeys) known(_ context.Context, private, passphrase redact.Secret) (ssh.Signer, error) {
+	known, ok := p[[2]string{private.Reveal(), passphrase.Reveal()}]
 	if !ok {
-		known.signer, known.err = parseKey(redact.New(private), redact.New(passphrase))
-		p[[2]string{private, passphrase}] = known
+		return nil, errMoved
 	}
 	return known.signer, known.err
 }
 
-func (a *App) readPublicKey(k *store.Key, parsed parsedKeys) error {
+func (a *App) readPublicKey(ctx context.Context, k *store.Key, parse keyParser) error {
 	private, err := a.open(k.PrivateKey, keySecret(k, privateKeyColumn))
 	if err != nil {
 		return err
@@ -199,7 +250,7 @@ func (a *App) readPublicKey(k *store.Key, parsed parsedKeys) error {
 	if err != nil {
 		return err
 	}
-	signer, err := parsed.parse(private.Reveal(), passphrase.Reveal())
+	signer, err := parse(ctx, private, passphrase)
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func keyDir(t *testing.T) (a *App, dir string) {
 	dir = filepath.Join(home, "keys")
 	writeFile(t, filepath.Join(dir, "team", "plain"), "the key")
 	writeFile(t, filepath.Join(home, "secret"), "hidden")
-	return &App{Options: Options{Keyring: secret.New(), KeyDir: dir}}, dir
+	return New(Options{Keyring: secret.New(), KeyDir: dir}), dir
 }
 
 func TestKeyFilesAreReadBelowTheKeyDirectory(t *testing.T) {
@@ -142,7 +142,7 @@ func TestAForwardLogsInWithItsKeyFileAsItIsNow(t *testing.T) {
 	f := store.Forward{Row: store.Row{ID: "f", UserID: "u"}, Name: "web", Type: "local", KeyPath: "team/key"}
 	read := func() (ssh.Signer, error) {
 		s := &specs{app: a, parsed: signers{}}
-		config, err := s.config(&f, route{address: "h:22", username: "u", path: f.KeyPath})
+		config, err := s.config(t.Context(), &f, route{address: "h:22", username: "u", path: f.KeyPath})
 		return config.Signer, err
 	}
 	for _, passphrase := range []string{"", "open sesame"} {

@@ -50,6 +50,7 @@ func (a *App) AddMember(ctx context.Context, who access.Actor, teamID string, in
 			return err
 		}
 		already := &api.Error{Code: api.CodeConflict, Message: fmt.Sprintf("%s is in the team already", user.Username)}
+		ActOf(ctx).says("role: " + in.Role)
 		m, err := a.join(ctx, tx, t, user, access.Role(in.Role), already)
 		shown = toMember(m)
 		return err
@@ -87,6 +88,9 @@ func (a *App) join(ctx context.Context, tx *store.Tx, t store.Team, user store.U
 	if _, in := teams[t.ID]; in {
 		return store.Membership{}, already
 	}
+	if err := roomForTeam(teams, user.Username); err != nil {
+		return store.Membership{}, err
+	}
 	m, err := newMembership(t.ID, user.ID, role)
 	if err != nil {
 		return m, err
@@ -94,6 +98,16 @@ func (a *App) join(ctx context.Context, tx *store.Tx, t store.Team, user store.U
 	m.Username, m.Email = user.Username, user.Email
 	ActOf(ctx).About(access.Team(t.ID), m.ID, user.Email)
 	return m, tx.AddMember(ctx, m)
+}
+
+// roomForTeam refuses one more team for a user who is in as many as one may be.
+func roomForTeam(teams map[string]access.Role, username string) error {
+	if len(teams) < api.MaxTeams {
+		return nil
+	}
+	return &api.Error{
+		Code: api.CodeLimitReached, Message: fmt.Sprintf("%s is in %d teams, which is the limit", username, api.MaxTeams), Hint: "leave some first",
+	}
 }
 
 // JoinTeam makes the caller a member of the team that a code invites to.
@@ -159,6 +173,7 @@ func (a *App) SetMemberRole(ctx context.Context, who access.Actor, teamID, membe
 		if m.Role == access.Owner {
 			return ownersRow()
 		}
+		ActOf(ctx).says("role: " + in.Role)
 		m.Role = access.Role(in.Role)
 		shown = toMember(m)
 		return tx.SetMemberRole(ctx, m.ID, m.Role)
@@ -174,6 +189,7 @@ func ownersRow() error {
 // What the team runs through servers or keys of his own stops.
 func (a *App) RemoveMember(ctx context.Context, who access.Actor, teamID, memberID string) error {
 	var through []store.Forward
+	var why string
 	err := a.change(ctx, func(tx *store.Tx) error {
 		m, err := a.leaving(ctx, &tx.Reader, who, teamID, memberID)
 		if err != nil {
@@ -182,17 +198,17 @@ func (a *App) RemoveMember(ctx context.Context, who access.Actor, teamID, member
 		if through, err = tx.ForwardsUsingMember(ctx, m.TeamID, m.UserID); err != nil {
 			return err
 		}
-		for _, f := range through {
-			if err := tx.MarkStopped(ctx, f.ID); err != nil {
-				return err
-			}
+		ActOf(ctx).says(fmt.Sprintf("user: %s (%s), role: %s", m.Username, m.UserID, m.Role))
+		why = "member removed: " + m.Email
+		if err := stopWanted(ctx, tx, through, why); err != nil {
+			return err
 		}
 		return tx.RemoveMember(ctx, m)
 	})
 	if err != nil {
 		return err
 	}
-	return a.stopAll(ctx, through)
+	return a.stopAll(ctx, through, why)
 }
 
 // leaving gives the membership that is to end.

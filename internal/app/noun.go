@@ -86,12 +86,11 @@ func (n noun[R]) refer(ctx context.Context, r *store.Reader, who access.Actor, s
 // are empty when it named none. What is sent back as it was answered stays,
 // also when it is another member's own row, which the writer could not name.
 func (n noun[R]) resolve(ctx context.Context, r *store.Reader, who access.Actor, scope access.Scope, ref, was, id string) (string, error) {
-	row, err := n.refer(ctx, r, who, scope, ref)
-	told, ok := errors.AsType[*api.Error](err)
-	switch {
-	case ok && told.Code == api.CodeBadRequest && ref == was && id != "":
+	if ref == was && id != "" {
 		return id, nil
-	case err != nil:
+	}
+	row, err := n.refer(ctx, r, who, scope, ref)
+	if err != nil {
 		return "", err
 	}
 	return n.row(&row).ID, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
@@ -46,6 +47,7 @@ func (a *App) UpdateUser(ctx context.Context, who access.Actor, at Path, in api.
 		return shown, err
 	}
 	var stopped []store.Forward
+	var why string
 	err = a.change(ctx, func(tx *store.Tx) error {
 		user, err := loadUser(ctx, tx, at.ID)
 		if err != nil {
@@ -60,6 +62,7 @@ func (a *App) UpdateUser(ctx context.Context, who access.Actor, at Path, in api.
 		if problems := accountProblems(in); problems != nil {
 			return api.Invalid(problems...)
 		}
+		ActOf(ctx).says(standing(in))
 		if err := a.saveStanding(ctx, tx, &user, before); err != nil {
 			return err
 		}
@@ -67,13 +70,26 @@ func (a *App) UpdateUser(ctx context.Context, who access.Actor, at Path, in api.
 		if !user.Disabled || before.Disabled {
 			return nil
 		}
-		stopped, err = endUser(ctx, tx, user.ID)
+		why = "user disabled: " + user.Email
+		stopped, err = endUser(ctx, tx, user.ID, why)
 		return err
 	})
 	if err != nil {
 		return api.Account{}, err
 	}
-	return shown, a.stopAll(ctx, stopped)
+	return shown, a.stopAll(ctx, stopped, why)
+}
+
+// standing is what an account was asked to be.
+func standing(in api.AccountInput) string {
+	var said []string
+	if disabled, ok := in.Disabled.Get(); ok {
+		said = append(said, fmt.Sprintf("disabled: %t", disabled))
+	}
+	if role, ok := in.Role.Get(); ok {
+		said = append(said, "role: "+role)
+	}
+	return strings.Join(said, ", ")
 }
 
 // accountProblems refuses null, which would let a user in again by the way.
@@ -118,8 +134,8 @@ func (a *App) saveStanding(ctx context.Context, tx *store.Tx, user *store.User, 
 }
 
 // endUser ends the sessions and tokens of a user, and gives his own forwards
-// that are to be stopped.
-func endUser(ctx context.Context, tx *store.Tx, userID string) (stopped []store.Forward, err error) {
+// that are to be stopped. why is told of each.
+func endUser(ctx context.Context, tx *store.Tx, userID, why string) (stopped []store.Forward, err error) {
 	if err := tx.DeleteOtherSessions(ctx, userID, ""); err != nil {
 		return nil, err
 	}
@@ -127,14 +143,10 @@ func endUser(ctx context.Context, tx *store.Tx, userID string) (stopped []store.
 		return nil, err
 	}
 	own, err := tx.Forwards(ctx, access.Personal(userID), store.Page{})
-	for _, f := range own {
-		if f.Wanted {
-			if err := tx.MarkStopped(ctx, f.ID); err != nil {
-				return nil, err
-			}
-		}
+	if err != nil {
+		return nil, err
 	}
-	return own, err
+	return own, stopWanted(ctx, tx, own, why)
 }
 
 func toAccount(u store.User) api.Account {

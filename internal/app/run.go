@@ -36,15 +36,21 @@ func (a *App) StartForward(ctx context.Context, who access.Actor, id string) (ap
 	return a.Forward(ctx, who, f.ID)
 }
 
-// loadSpec reads a forward as it is now and builds its spec.
+// loadSpec reads a forward as it is now and builds its spec. Its keys are opened
+// after the view was given back.
 func (a *App) loadSpec(ctx context.Context, id string, parsed signers) (f store.Forward, spec forward.Spec, err error) {
+	var found outline
 	err = a.Store.Read(ctx, func(r *store.Reader) error {
 		if f, err = r.Forward(ctx, id); err != nil {
 			return gone(err, id)
 		}
-		spec, err = a.newSpecs(r, parsed).spec(ctx, f)
+		found, err = outlineOf(ctx, newRows(r), f)
 		return err
 	})
+	if err != nil {
+		return f, spec, err
+	}
+	spec, err = (&specs{app: a, parsed: parsed}).spec(ctx, found)
 	return f, spec, err
 }
 
@@ -232,25 +238,37 @@ func (u *update) move(ctx context.Context) error {
 	return saveErr
 }
 
-// plan gives the spec that is saved and the one that the change leads to.
+// plan gives the spec that is saved and the one that the change leads to. Keys
+// are opened after the view was given back.
 func (u *update) plan(ctx context.Context) (old, next forward.Spec, err error) {
+	var saved, wanted outline
+	var lacks error // of what is saved
 	err = u.app.Store.Read(ctx, func(r *store.Reader) error {
 		f, err := r.Forward(ctx, u.id)
 		if err != nil {
 			return gone(err, u.id)
 		}
-		build := u.app.newSpecs(r, signers{})
-		if old, err = build.spec(ctx, f); err != nil {
-			// It runs, so its rows were once enough. There is no way back now
-			// if the change cannot be saved; the change itself may mend it.
-			u.app.Logger.WarnContext(ctx, "an active forward could not be started again", "forward", u.id, "error", err)
-		}
+		rows := newRows(r)
+		saved, lacks = outlineOf(ctx, rows, f)
 		if err := u.app.applyForward(ctx, r, u.who, &f, u.in); err != nil {
 			return err
 		}
-		next, err = build.spec(ctx, f)
+		wanted, err = outlineOf(ctx, rows, f)
 		return err
 	})
+	if err != nil {
+		return old, next, err
+	}
+	build := &specs{app: u.app, parsed: signers{}}
+	if lacks == nil {
+		old, lacks = build.spec(ctx, saved)
+	}
+	if lacks != nil {
+		// It runs, so its rows were once enough. There is no way back now
+		// if the change cannot be saved; the change itself may mend it.
+		u.app.Logger.WarnContext(ctx, "an active forward could not be started again", "forward", u.id, "error", lacks)
+	}
+	next, err = build.spec(ctx, wanted)
 	return old, next, err
 }
 
@@ -266,6 +284,7 @@ func (u *update) save(ctx context.Context) error {
 			return err
 		}
 		if changed(before, f) {
+			ActOf(ctx).says(changes(before, f))
 			f.UpdatedAt = now()
 			if err := tx.UpdateForward(ctx, f); err != nil {
 				return err

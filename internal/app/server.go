@@ -97,6 +97,7 @@ func (a *App) UpdateServer(ctx context.Context, who access.Actor, at Path, in ap
 			return err
 		}
 		if !reflect.DeepEqual(before, s) {
+			ActOf(ctx).says(changes(before, s))
 			s.UpdatedAt = now()
 			if err := tx.UpdateServer(ctx, s); err != nil {
 				return err

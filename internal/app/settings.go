@@ -60,7 +60,11 @@ func (a *App) SetSettings(ctx context.Context, who access.Actor, in api.Settings
 	}
 	a.setting.Lock() // so that what holds is what was saved last
 	defer a.setting.Unlock()
-	err = a.change(ctx, func(tx *store.Tx) error { return tx.SetMeta(ctx, settingsName, string(value)) })
+	err = a.change(ctx, func(tx *store.Tx) error {
+		before, _ := settings(ctx, &tx.Reader) // what cannot be read is replaced
+		ActOf(ctx).says(settingChanges(before, in))
+		return tx.SetMeta(ctx, settingsName, string(value))
+	})
 	if err != nil {
 		return api.Settings{}, err
 	}

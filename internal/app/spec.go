@@ -33,28 +33,39 @@ func ready(f *store.Forward, server *store.Server, key *store.Key) (ends, route,
 // files, their digest, since an encrypted one costs a good part of a second. Keep it for one batch only.
 type signers map[string]ssh.Signer
 
-// specs builds specs from rows.
-type specs struct {
-	app    *App
-	rows   *rows
-	parsed signers
+// outline is a forward that has what it needs to start, as far as rows tell it:
+// no secret has been opened yet.
+type outline struct {
+	row   store.Forward
+	ends  ends
+	route route
 }
 
-func (a *App) newSpecs(r *store.Reader, parsed signers) *specs {
-	return &specs{app: a, rows: newRows(r), parsed: parsed}
-}
-
-// spec is all that a forward needs to run. Its error is an *api.Error when the
-// rows are not enough, or hold what cannot be opened.
-func (s *specs) spec(ctx context.Context, f store.Forward) (forward.Spec, error) {
-	server, key, err := s.rows.of(ctx, &f)
+// outlineOf looks up what a forward goes through. Its error is an *api.Error
+// when the rows are not enough.
+func outlineOf(ctx context.Context, rows *rows, f store.Forward) (outline, error) {
+	server, key, err := rows.of(ctx, &f)
 	if err != nil {
-		return forward.Spec{}, err
+		return outline{}, err
 	}
 	e, r, lacks := ready(&f, server, key)
 	if lacks != nil {
-		return forward.Spec{}, lacks
+		return outline{}, lacks
 	}
+	return outline{row: f, ends: e, route: r}, nil
+}
+
+// specs builds specs from outlines. It opens keys, which takes long, so nothing
+// of it is done while a view of the store or a transaction is held.
+type specs struct {
+	app    *App
+	parsed signers
+}
+
+// spec is all that a forward needs to run. Its error is an *api.Error when the
+// rows hold what cannot be opened.
+func (s *specs) spec(ctx context.Context, o outline) (_ forward.Spec, err error) {
+	f, e := o.row, o.ends
 	spec := forward.Spec{ID: f.ID, Name: f.Name, Type: forward.Type(f.Type), Listen: e.listen(), Deliver: e.deliver()}
 	if e.listenPort == 0 {
 		spec.LastPort = f.LastPort
@@ -65,12 +76,12 @@ func (s *specs) spec(ctx context.Context, f store.Forward) (forward.Spec, error)
 			return forward.Spec{}, err
 		}
 	}
-	spec.Server, err = s.config(&f, r)
+	spec.Server, err = s.config(ctx, &f, o.route)
 	return spec, err
 }
 
 // config opens what the route logs in with.
-func (s *specs) config(f *store.Forward, r route) (sshsite.Config, error) {
+func (s *specs) config(ctx context.Context, f *store.Forward, r route) (sshsite.Config, error) {
 	scope, owner := f.Scope(), f.Scope().String()+"/manual"
 	if r.server != nil {
 		scope = r.server.Scope() // a host key is known to those who own the server
@@ -84,7 +95,7 @@ func (s *specs) config(f *store.Forward, r route) (sshsite.Config, error) {
 	var err error
 	switch {
 	case r.key != nil:
-		return config, s.useKey(&config, r.key)
+		return config, s.useKey(ctx, &config, r.key)
 	case r.server != nil:
 		config.Password, err = s.app.open(r.server.Password, serverSecret(r.server, passwordColumn))
 		return config, err
@@ -95,17 +106,17 @@ func (s *specs) config(f *store.Forward, r route) (sshsite.Config, error) {
 		}
 	}
 	if r.content {
-		config.Signer, err = s.signer(fmt.Sprintf("port forward %q", f.Name),
+		config.Signer, err = s.signer(ctx, fmt.Sprintf("port forward %q", f.Name),
 			f.KeyContent, forwardSecret(f, keyContentColumn), f.Passphrase, forwardSecret(f, passphraseColumn))
 	}
 	if r.path != "" {
-		config.Signer, err = s.fileSigner(f, r.path)
+		config.Signer, err = s.fileSigner(ctx, f, r.path)
 	}
 	return config, err
 }
 
 // fileSigner reads and parses the private key that a forward's keyPath names.
-func (s *specs) fileSigner(f *store.Forward, path string) (ssh.Signer, error) {
+func (s *specs) fileSigner(ctx context.Context, f *store.Forward, path string) (ssh.Signer, error) {
 	text, err := s.app.keyFile(f.Name, path)
 	if err != nil {
 		return nil, err
@@ -115,22 +126,22 @@ func (s *specs) fileSigner(f *store.Forward, path string) (ssh.Signer, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(text.Reveal() + "\x00" + pass.Reveal()))
-	return s.parse(fmt.Sprintf("port forward %q, in its key file %q,", f.Name, path), string(sum[:]), text, pass)
+	return s.parse(ctx, fmt.Sprintf("port forward %q, in its key file %q,", f.Name, path), string(sum[:]), text, pass)
 }
 
 // useKey logs in with a key row: its private key, or its password.
-func (s *specs) useKey(config *sshsite.Config, key *store.Key) (err error) {
+func (s *specs) useKey(ctx context.Context, config *sshsite.Config, key *store.Key) (err error) {
 	if key.Type == api.KeyTypePassword {
 		config.Password, err = s.app.open(key.Passphrase, keySecret(key, passphraseColumn))
 		return err
 	}
-	config.Signer, err = s.signer(fmt.Sprintf("key %q", key.Name),
+	config.Signer, err = s.signer(ctx, fmt.Sprintf("key %q", key.Name),
 		key.PrivateKey, keySecret(key, privateKeyColumn), key.Passphrase, keySecret(key, passphraseColumn))
 	return err
 }
 
 // signer opens and parses a stored private key.
-func (s *specs) signer(label string, key []byte, ofKey sealed, passphrase []byte, ofPassphrase sealed) (ssh.Signer, error) {
+func (s *specs) signer(ctx context.Context, label string, key []byte, ofKey sealed, passphrase []byte, ofPassphrase sealed) (ssh.Signer, error) {
 	at := string(key) + string(passphrase)
 	if known := s.parsed[at]; known != nil {
 		return known, nil
@@ -143,15 +154,15 @@ func (s *specs) signer(label string, key []byte, ofKey sealed, passphrase []byte
 	if err != nil {
 		return nil, err
 	}
-	return s.parse(label, at, text, pass)
+	return s.parse(ctx, label, at, text, pass)
 }
 
 // parse parses a private key that is remembered as at.
-func (s *specs) parse(label, at string, text, pass redact.Secret) (ssh.Signer, error) {
+func (s *specs) parse(ctx context.Context, label, at string, text, pass redact.Secret) (ssh.Signer, error) {
 	if known := s.parsed[at]; known != nil {
 		return known, nil
 	}
-	signer, err := sshsite.ParseKey(text, pass)
+	signer, err := s.app.openKey(ctx, text, pass)
 	if err != nil {
 		return nil, unusableKey(label, err)
 	}
@@ -170,9 +181,13 @@ func unusableKey(label string, err error) error {
 	}
 }
 
-// parseKey parses a private key that is about to be stored.
-func parseKey(key, passphrase redact.Secret) (ssh.Signer, error) {
-	signer, err := sshsite.ParseKey(key, passphrase)
+// keyParser parses a private key, with a passphrase that may be empty.
+type keyParser func(ctx context.Context, key, passphrase redact.Secret) (ssh.Signer, error)
+
+// parseKey parses a private key that is about to be stored. It takes long, as
+// sshsite.ParseKey says.
+func (a *App) parseKey(ctx context.Context, key, passphrase redact.Secret) (ssh.Signer, error) {
+	signer, err := a.openKey(ctx, key, passphrase)
 	var told *api.Error
 	if errors.As(err, &told) {
 		bad := api.Invalid("privateKey cannot be used: " + told.Error())

@@ -47,6 +47,7 @@ type syncing[R, In, Out any] struct {
 // synced is an item that can be saved.
 type synced[R any] struct {
 	row    R
+	before R // where it exists
 	exists bool
 	same   bool // nothing of it changed
 }
@@ -88,23 +89,39 @@ func (a *App) SyncServers(ctx context.Context, who access.Actor, namespace strin
 }
 
 // SyncKeys is SyncForwards for keys. Private keys are parsed before the
-// transaction: opening an encrypted one takes long.
+// transaction: opening an encrypted one takes long. When rows changed meanwhile,
+// so that others need to be parsed, it begins again.
 func (a *App) SyncKeys(ctx context.Context, who access.Actor, namespace string, items []SyncItem[api.KeyInput]) (api.Synced[api.Key], error) {
-	if _, err := scopeOf(ctx, who, namespace, access.Sync); err != nil {
+	scope, err := scopeOf(ctx, who, namespace, access.Sync)
+	if err != nil {
 		return api.Synced[api.Key]{}, err
 	}
 	parsed := parsedKeys{}
-	for _, item := range items {
-		if private, ok := item.Input.PrivateKey.Get(); ok && item.Err == nil && ctx.Err() == nil {
-			passphrase, _ := passphraseOf(item.Input).Get()
-			parsed.parse(string(private), string(passphrase))
+	for range keySyncTries {
+		if err := parsed.learn(ctx, a, scope, items); err != nil {
+			return api.Synced[api.Key]{}, err
+		}
+		done, err := a.syncKeys(ctx, who, namespace, items, parsed)
+		if !errors.Is(err, errMoved) {
+			return done, err
 		}
 	}
+	return api.Synced[api.Key]{}, &api.Error{
+		Code: api.CodeConflict, Message: "The keys were changed again and again while this sync was about to change them", Hint: "sync them again", Err: errMoved,
+	}
+}
+
+// keySyncTries bounds how often a sync of keys begins: to meet a change even
+// twice takes somebody who makes many.
+const keySyncTries = 4
+
+// syncKeys is SyncKeys with the private keys parsed; errMoved when one is missing.
+func (a *App) syncKeys(ctx context.Context, who access.Actor, namespace string, items []SyncItem[api.KeyInput], parsed parsedKeys) (api.Synced[api.Key], error) {
 	return (&syncing[store.Key, api.KeyInput, api.Key]{
 		app: a, who: who, items: items, noun: keys, plural: "Keys",
 		localID: func(in *api.KeyInput) api.Opt[string] { return in.LocalID },
 		apply: func(ctx context.Context, r *store.Reader, k *store.Key, in api.KeyInput) error {
-			if err := a.applyKey(k, in, parsed); err != nil {
+			if err := a.applyKey(ctx, k, in, parsed.known); err != nil {
 				return err
 			}
 			return keys.free(ctx, r, &k.Row)
@@ -228,11 +245,11 @@ func (s *syncing[R, In, Out]) prepareItem(ctx context.Context, tx *store.Tx, ite
 			p.row, p.exists = row, true
 		}
 	}
-	before := p.row
+	p.before = p.row
 	if err := s.apply(ctx, &tx.Reader, &p.row, item.Input); err != nil {
 		return nil, err
 	}
-	p.same = reflect.DeepEqual(before, p.row)
+	p.same = reflect.DeepEqual(p.before, p.row)
 	return p, nil
 }
 
@@ -261,7 +278,9 @@ func (s *syncing[R, In, Out]) saveItem(ctx context.Context, tx *store.Tx, p *syn
 	switch {
 	case !p.exists:
 		s.created++
-		err = s.create(tx, ctx, p.row)
+		if err = s.create(tx, ctx, p.row); err == nil {
+			err = s.tell(ctx, tx, &p.row, "created")
+		}
 	case p.same:
 		s.updated++
 	default:
@@ -272,7 +291,16 @@ func (s *syncing[R, In, Out]) saveItem(ctx context.Context, tx *store.Tx, p *syn
 			users, err = s.users(ctx, tx, &p.row)
 			s.concerned = append(s.concerned, users...)
 		}
+		if err == nil {
+			err = s.tell(ctx, tx, &p.row, changes(p.before, p.row))
+		}
 	}
 	s.saved = append(s.saved, p.row)
 	return err
+}
+
+// tell adds an entry about one row to the audit.
+func (s *syncing[R, In, Out]) tell(ctx context.Context, tx *store.Tx, row *R, detail string) error {
+	act := ActOf(ctx)
+	return act.tell(ctx, tx, object{action: act.Action, scope: s.scope, id: s.noun.row(row).ID, name: s.noun.label(row), detail: detail})
 }

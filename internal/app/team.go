@@ -39,6 +39,13 @@ func (a *App) CreateTeam(ctx context.Context, who Caller, in api.TeamInput) (api
 		case !errors.Is(err, store.ErrNotFound):
 			return err
 		}
+		teams, err := tx.Memberships(ctx, who.UserID)
+		if err != nil {
+			return err
+		}
+		if err := roomForTeam(teams, who.User.Username); err != nil {
+			return err
+		}
 		if t.InviteCode, err = freeInviteCode(ctx, &tx.Reader); err != nil {
 			return err
 		}
@@ -119,6 +126,9 @@ func (a *App) DissolveTeam(ctx context.Context, who access.Actor, id string) err
 		if had, err = tx.Forwards(ctx, access.Team(t.ID), store.Page{}); err != nil {
 			return err
 		}
+		if err := stopWanted(ctx, tx, had, "team dissolved: "+t.Name); err != nil {
+			return err
+		}
 		return tx.DissolveTeam(ctx, t.ID)
 	})
 	if err != nil {
@@ -142,7 +152,7 @@ func (a *App) forgetAll(ctx context.Context, list []store.Forward) error {
 
 // stopAll stops forwards that were marked as stopped. A start that was under way
 // may have marked one again since.
-func (a *App) stopAll(ctx context.Context, list []store.Forward) error {
+func (a *App) stopAll(ctx context.Context, list []store.Forward, why string) error {
 	ctx = context.WithoutCancel(ctx)
 	var errs []error
 	for _, f := range list {
@@ -152,7 +162,7 @@ func (a *App) stopAll(ctx context.Context, list []store.Forward) error {
 			if errors.Is(err, store.ErrNotFound) || err == nil && !current.Wanted {
 				return nil
 			}
-			return a.write(ctx, func(tx *store.Tx) error { return gone(tx.MarkStopped(ctx, f.ID), f.ID) })
+			return a.write(ctx, func(tx *store.Tx) error { return gone(stopWanted(ctx, tx, []store.Forward{current}, why), f.ID) })
 		}))
 	}
 	return errors.Join(errs...)

@@ -6,7 +6,9 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/adit-tunnel/adit/api"
@@ -30,14 +32,14 @@ func toUser(u store.User) api.User {
 
 // Register makes an account and logs it in. The first one becomes the operator.
 // One with an invite code is a member of that team from the beginning.
-func (a *App) Register(ctx context.Context, from netip.Addr, in api.Registration) (api.Registered, error) {
+func (a *App) Register(ctx context.Context, v Visit, in api.Registration) (api.Registered, error) {
 	if problem := a.PasswordProblem("password", in.Password); problem != "" {
 		return api.Registered{}, api.Invalid(problem)
 	}
 	// Asked before the costly hash, and again in the transaction.
 	code, _ := in.InviteCode.Get()
-	err := a.unguessed(ctx, a.codes, code, from, func() (known bool, err error) {
-		_, err = a.mayRegister(ctx, &a.Store.Reader, in)
+	err := a.unguessed(ctx, a.codes, code, v.From, func() (known bool, err error) {
+		_, err = a.mayRegister(ctx, &a.Store.Reader, v, in)
 		return !isNotFound(err), err
 	})
 	if err != nil {
@@ -60,7 +62,7 @@ func (a *App) Register(ctx context.Context, from netip.Addr, in api.Registration
 		return api.Registered{}, err
 	}
 	err = a.change(ctx, func(tx *store.Tx) error {
-		welcome, err := a.mayRegister(ctx, &tx.Reader, in)
+		welcome, err := a.mayRegister(ctx, &tx.Reader, v, in)
 		if err != nil {
 			return err
 		}
@@ -101,7 +103,7 @@ type welcome struct {
 }
 
 // mayRegister says whether this registration is welcome.
-func (a *App) mayRegister(ctx context.Context, r *store.Reader, in api.Registration) (w welcome, err error) {
+func (a *App) mayRegister(ctx context.Context, r *store.Reader, v Visit, in api.Registration) (w welcome, err error) {
 	set, err := settings(ctx, r)
 	if err != nil {
 		return w, err
@@ -127,7 +129,7 @@ func (a *App) mayRegister(ctx context.Context, r *store.Reader, in api.Registrat
 	}
 	if n == 0 {
 		w.role = store.Admin
-		return w, a.checkSetupCode(in)
+		return w, a.checkFirst(v, in)
 	}
 	w.role = store.Member
 	if mode == api.RegistrationClosed || mode == api.RegistrationInvite && w.team == nil {
@@ -141,11 +143,36 @@ var closedHints = map[string]string{
 	api.RegistrationInvite: "send the invite code of a team as inviteCode, or ask the operator of this server",
 }
 
-// checkSetupCode holds the first registration to the code that the server
-// printed.
-func (a *App) checkSetupCode(in api.Registration) error {
+// Visit is how somebody comes who is not logged in.
+type Visit struct {
+	From netip.Addr // zero where that is not known
+	Host string     // what he calls this server, with its port
+}
+
+// byName reports whether the server is called by a name that anybody can have
+// point here.
+func (v Visit) byName() bool {
+	host, _, err := net.SplitHostPort(v.Host)
+	if err != nil {
+		host = v.Host
+	}
+	_, err = netip.ParseAddr(strings.Trim(host, "[]"))
+	return err != nil && host != "localhost"
+}
+
+// checkFirst holds the first registration to the code that the server printed.
+// One that printed none is open to this machine's users. Their browsers would let
+// any page in that has its own name point to this machine, so names do not do.
+func (a *App) checkFirst(v Visit, in api.Registration) error {
 	code, _ := in.SetupCode.Get()
-	if a.SetupCode.IsZero() || same(string(code), a.SetupCode.Reveal()) {
+	switch {
+	case a.SetupCode.IsZero() && v.byName():
+		return &api.Error{
+			Code:    api.CodeForbidden,
+			Message: "The first account of this server is registered at its own address, and not by a name",
+			Hint:    "use http://127.0.0.1 or http://localhost with its port, from the machine that it runs on",
+		}
+	case a.SetupCode.IsZero(), same(string(code), a.SetupCode.Reveal()):
 		return nil
 	}
 	return &api.Error{
@@ -217,6 +244,12 @@ func (a *App) Login(ctx context.Context, from netip.Addr, in api.Credentials) (a
 	if err != nil {
 		return api.Session{}, err
 	}
+	hash := user.PasswordHash
+	if a.Hasher.Outdated(hash) { // only now is the password at hand
+		if hash, err = a.Hasher.Hash(ctx, redact.New(string(in.Password))); err != nil {
+			return api.Session{}, fmt.Errorf("hash password: %w", err)
+		}
+	}
 	err = a.change(ctx, func(tx *store.Tx) error {
 		// Whoever adds a session takes out those that have ended.
 		if _, err := tx.PurgeSessions(ctx, now()); err != nil {
@@ -230,6 +263,11 @@ func (a *App) Login(ctx context.Context, from netip.Addr, in api.Credentials) (a
 		}
 		if current.Disabled || current.PasswordHash.Reveal() != user.PasswordHash.Reveal() {
 			return invalidCredentials()
+		}
+		if hash.Reveal() != current.PasswordHash.Reveal() {
+			if err := tx.SetPassword(ctx, user.ID, hash, current.UpdatedAt); err != nil {
+				return err
+			}
 		}
 		return tx.CreateSession(ctx, session)
 	})
@@ -358,6 +396,15 @@ func (a *App) ChangePassword(ctx context.Context, who Caller, from netip.Addr, i
 		return fmt.Errorf("hash password: %w", err)
 	}
 	return a.change(ctx, func(tx *store.Tx) error {
+		// Of two changes from one old password only the first is from the
+		// password that there is.
+		current, err := tx.UserByID(ctx, user.ID)
+		if err != nil {
+			return err
+		}
+		if current.PasswordHash.Reveal() != user.PasswordHash.Reveal() {
+			return api.Invalid("currentPassword is wrong")
+		}
 		if err := tx.SetPassword(ctx, user.ID, hash, now()); err != nil {
 			return err
 		}

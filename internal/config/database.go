@@ -17,7 +17,11 @@ func parseDatabase(text string) (redact.Secret, error) {
 	if !strings.HasPrefix(text, "postgres://") && !strings.HasPrefix(text, "postgresql://") {
 		return redact.Secret{}, errors.New("is no URL of a PostgreSQL database, the only kind beside SQLite, which needs no setting: " + form)
 	}
-	if _, err := pgconn.ParseConfig(text); err != nil {
+	parsed, err := pgconn.ParseConfig(text)
+	if err == nil && strings.ContainsAny(parsed.Host+parsed.Database, "@") || err == nil && strings.Contains(parsed.Database, "/") {
+		err = errors.New("a part of the password was taken for the host or the name") // and would be shown as such
+	}
+	if err != nil {
 		if file, ok := errors.AsType[*fs.PathError](err); ok { // a certificate
 			return redact.Secret{}, file
 		}

@@ -17,6 +17,9 @@ func TestLoadTakesDatabasesOfPostgreSQLAlone(t *testing.T) {
 	}
 	const password = "sw0rdfish"
 	for text, want := range map[string]string{
+		"postgres://u:p@" + password + "/word@127.0.0.1:5432/d":                             "cannot be read as the URL of a PostgreSQL database",
+		"postgres://u:p@ss/" + password + "@127.0.0.1:5432/d":                               "cannot be read as the URL of a PostgreSQL database",
+		"postgres://u:p@h/d/" + password:                                                    "cannot be read as the URL of a PostgreSQL database",
 		"mysql://u:" + password + "@h/d":                                                    "is no URL of a PostgreSQL database, the only kind beside SQLite",
 		"/var/lib/" + password + ".db":                                                      "is no URL of a PostgreSQL database, the only kind beside SQLite",
 		"host=h password=" + password:                                                       "is no URL of a PostgreSQL database, the only kind beside SQLite",

@@ -205,6 +205,7 @@ func (t *Tunnel) halt(to State, why *Failure) {
 	t.mu.Unlock()
 	if r != nil {
 		r.end()
+		r.log.Info("tunnel changed state", "state", string(to))
 	}
 }
 

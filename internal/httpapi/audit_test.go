@@ -24,13 +24,14 @@ func (f *fixture) entries(filter store.AuditFilter) []store.AuditEntry {
 	return list
 }
 
-// tells makes a call and demands the one entry that it leaves.
-func (f *fixture) tells(call func() answer, want store.AuditEntry) answer {
+// tells makes a call and demands the entry that it leaves, and those of what
+// else came of it, the last one first.
+func (f *fixture) tells(call func() answer, want store.AuditEntry, also ...store.AuditEntry) answer {
 	f.t.Helper()
 	before := len(f.entries(store.AuditFilter{}))
 	got := call()
 	list := f.entries(store.AuditFilter{})
-	if len(list) != before+1 {
+	if len(list) != before+1+len(also) {
 		f.t.Errorf("%s, %s: %d entries: %s", want.Action, want.Result, len(list)-before, got.raw)
 		return got
 	}
@@ -50,7 +51,23 @@ func (f *fixture) tells(call func() answer, want store.AuditEntry) answer {
 	if e != want {
 		f.t.Errorf("told\n%+v, want\n%+v", e, want)
 	}
+	for i, other := range also {
+		e := list[1+i]
+		other.ID, other.At, other.Address, other.Request = e.ID, e.At, "192.0.2.1", want.Request
+		if other.ObjectID == "" && e.ObjectID != want.ObjectID {
+			other.ObjectID = e.ObjectID
+		}
+		if e != other || e.ObjectID == "" {
+			f.t.Errorf("also told\n%+v, want\n%+v", e, other)
+		}
+	}
 	return got
+}
+
+// saying is an entry with a detail.
+func saying(e store.AuditEntry, detail string) store.AuditEntry {
+	e.Detail = detail
+	return e
 }
 
 // entry is one of what went well.
@@ -70,13 +87,16 @@ func TestEveryChangeStartAndStopIsToldOnce(t *testing.T) {
 	ada, bob := g.operator(), g.person("bob")
 	team, members := g.fixture.team("miners", ada, map[string]access.Role{bob.id: access.User})
 	in := access.Team(team.ID)
-	say := func(call func() answer, want store.AuditEntry) answer { t.Helper(); return g.tells(call, want) }
+	say := func(call func() answer, want store.AuditEntry, also ...store.AuditEntry) answer {
+		t.Helper()
+		return g.tells(call, want, also...)
+	}
 	namespace := "?namespace=" + team.ID
 
 	server := say(func() answer { return ada.post("/servers"+namespace, fullServer()) }, entry(ada, in, "create-server", "web")).is(201)
 	say(func() answer {
 		return ada.patch("/servers/server-uuid", object{"name": "web 2", "host": "127.0.0.1", "port": portOf(g.addr)})
-	}, entry(ada, in, "update-server", "web"))
+	}, saying(entry(ada, in, "update-server", "web"), "changed: name, host, port"))
 	g.hide("s3rver-passw0rd")
 	say(func() answer { return ada.put("/servers/server-uuid/host-key", anyHostKey) }, entry(ada, in, "accept-server-host-key", "web 2"))
 	say(func() answer { return ada.delete("/servers/server-uuid/host-key") }, entry(ada, in, "forget-server-host-key", "web 2"))
@@ -91,24 +111,27 @@ func TestEveryChangeStartAndStopIsToldOnce(t *testing.T) {
 	ada.patch("/servers/server-uuid", object{"username": "mole", "password": sshPassword}).is(200)
 	say(func() answer { return bob.post(path+"/start", nil) }, start)
 	say(func() answer { return ada.post(path+"/start", nil) }, entry(ada, in, "start-port-forward", "f")) // it runs already
-	say(func() answer { return ada.patch(path, object{"localPort": freePort(t)}) }, entry(ada, in, "update-port-forward", "f"))
+	say(func() answer { return ada.patch(path, object{"localPort": freePort(t)}) }, saying(entry(ada, in, "update-port-forward", "f"), "changed: localPort"))
 	say(func() answer { return ada.delete("/servers/server-uuid") }, ended(entry(ada, in, "delete-server", "web 2"), api.CodeConflict))
 	say(func() answer { return bob.post(path+"/stop", nil) }, entry(bob, in, "stop-port-forward", "f"))
 	ada.patch(path, object{"remotePort": nil}).is(200)
 	say(func() answer { return bob.post(path+"/start", nil) }, ended(start, api.CodeTargetMissing))
 	say(func() answer {
-		return ada.post("/port-forwards/sync"+namespace, []any{newForwardBody(), newForwardBody()})
-	}, entry(ada, in, "sync-port-forwards", "2 rows"))
+		return ada.post("/port-forwards/sync"+namespace, []any{
+			object{"localId": "1", "name": "one", "type": "local"}, object{"localId": "2", "name": "two", "type": "local"},
+		})
+	}, entry(ada, in, "sync-port-forwards", "2 rows"),
+		saying(entry(ada, in, "sync-port-forwards", "two"), "created"), saying(entry(ada, in, "sync-port-forwards", "one"), "created"))
 	say(func() answer { return ada.delete(path) }, entry(ada, in, "delete-port-forward", "f"))
 	say(func() answer { return ada.delete("/servers/" + server["id"].(string)) }, entry(ada, in, "delete-server", "web 2"))
 	say(func() answer { return ada.post("/keys"+namespace, newKeyBody()) }, entry(ada, in, "create-key", "k"))
 
 	say(func() answer {
 		return ada.patch("/teams/"+team.ID+"/members/"+members[bob.id], object{"role": "developer"})
-	}, entry(ada, in, "set-member-role", bob.email))
+	}, saying(entry(ada, in, "set-member-role", bob.email), "role: developer"))
 	say(func() answer { return bob.post("/teams/"+team.ID+"/invite-code", nil) }, ended(entry(bob, in, "rotate-invite-code", "miners"), api.CodeForbidden))
 	code := say(func() answer { return ada.post("/teams/"+team.ID+"/invite-code", nil) }, entry(ada, in, "rotate-invite-code", "miners")).is(201)["inviteCode"]
-	say(func() answer { return bob.delete("/teams/" + team.ID + "/members/" + members[bob.id]) }, entry(bob, in, "remove-member", bob.email))
+	say(func() answer { return bob.delete("/teams/" + team.ID + "/members/" + members[bob.id]) }, saying(entry(bob, in, "remove-member", bob.email), "user: bob ("+bob.id+"), role: developer"))
 	say(func() answer { return bob.post("/teams/join", object{"inviteCode": code}) }, entry(bob, in, "join-team", bob.email))
 	newcomer := person{g.fixture, "", "new@example.com", ""}
 	registered := object{"email": newcomer.email, "username": "newcomer", "password": password, "inviteCode": code}
@@ -149,7 +172,7 @@ func TestWhatIsDoneToAccountsIsToldOnce(t *testing.T) {
 	say(func() answer { return bob.delete("/auth/tokens/" + made["id"].(string)) }, entry(bob, own, "delete-token", "ci"))
 	say(func() answer { return bob.put("/settings", object{}) }, ended(entry(bob, all, "set-settings", ""), api.CodeForbidden))
 	say(func() answer { return ada.put("/settings", object{}) }, entry(ada, all, "set-settings", ""))
-	say(func() answer { return ada.patch("/users/"+ada.id, object{"disabled": true}) }, ended(entry(ada, all, "update-user", ada.email), api.CodeConflict))
+	say(func() answer { return ada.patch("/users/"+ada.id, object{"disabled": true}) }, saying(ended(entry(ada, all, "update-user", ada.email), api.CodeConflict), "disabled: true"))
 	say(func() answer { return bob.post("/auth/logout", nil) }, entry(bob, own, "logout", bob.email))
 }
 
@@ -202,7 +225,7 @@ func TestTheAuditIsReadByOperatorsAndByOwnersOfTheirTeam(t *testing.T) {
 	if len(list) != 3 {
 		t.Fatalf("%v", list)
 	}
-	demandKeys(t, list[0], "id", "at", "action", "result", "actorId", "actor", "tokenId", "address", "namespace", "objectId", "object", "requestId")
+	demandKeys(t, list[0], "id", "at", "action", "result", "actorId", "actor", "tokenId", "address", "namespace", "objectId", "object", "detail", "requestId")
 	has(t, list[0], object{"action": "delete-server", "result": "forbidden", "actorId": w.member.id, "actor": w.member.email, "namespace": w.team.ID, "objectId": one, "object": "changed", "tokenId": nil})
 	has(t, list[2], object{"action": "create-server", "result": "ok", "actorId": w.owner.id, "object": "web"})
 	instant(t, list[0]["at"])

@@ -154,6 +154,7 @@ func (f *fixture) request(method, target, body string) *http.Request {
 	if body == "" {
 		r = httptest.NewRequestWithContext(f.t.Context(), method, target, nil)
 	}
+	r.Host = "localhost:3000" // the first account is not registered by any name
 	r.Header.Set("Content-Type", "application/json")
 	if f.token != "" {
 		r.Header.Set("Authorization", "Bearer "+f.token)

@@ -19,13 +19,16 @@ import (
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/app"
 	"github.com/adit-tunnel/adit/internal/clientaddr"
+	"github.com/adit-tunnel/adit/internal/redact"
 )
 
 // request is what is known of one request.
 type request struct {
 	id      string
-	address netip.Addr // the client's; zero when it has none, as on a Unix socket
-	caller  app.Caller // zero on public operations
+	address netip.Addr    // the client's; zero when it has none, as on a Unix socket
+	host    string        // that was asked for, with its port
+	caller  app.Caller    // zero on public operations
+	token   redact.Secret // that the caller came with
 	body    []byte
 }
 
@@ -55,6 +58,7 @@ func (f *frame) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	req := &request{id: rand.Text()}
 	req.address, _ = clientaddr.Of(r, f.proxies)
+	req.host = r.Host
 	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
 	w.Header().Set("X-Request-Id", req.id)
 	w.Header().Set("Cache-Control", "no-store")

@@ -33,7 +33,9 @@ func (h *routes) authenticate(ctx huma.Context, next func(huma.Context)) {
 	})
 	if token := bearerToken(r.Header.Get("Authorization")); !token.IsZero() {
 		challenge = `Bearer error="invalid_token"` // RFC 6750, section 3
-		requestFrom(r.Context()).caller, err = h.app.Authenticate(r.Context(), token)
+		req := requestFrom(r.Context())
+		req.token = token
+		req.caller, err = h.app.Authenticate(r.Context(), token)
 	}
 	if err == nil {
 		next(ctx)
@@ -73,7 +75,16 @@ func (h *routes) readBody(ctx huma.Context, next func(huma.Context)) {
 	// The deadline of the frame would end the request's context while its
 	// operation is still under way.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	requestFrom(r.Context()).body = body
+	req := requestFrom(r.Context())
+	req.body = body
+	if len(body) > 0 && !req.token.IsZero() && r.Method == http.MethodGet {
+		// A body may have been long in coming, and who sends it may not be let in
+		// any more. What changes something looks at that by itself.
+		if req.caller, err = h.app.Authenticate(r.Context(), req.token); err != nil {
+			writeError(w, r, h.logger, err)
+			return
+		}
+	}
 	next(ctx)
 }
 

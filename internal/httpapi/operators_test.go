@@ -89,7 +89,7 @@ func TestAStartDoesNotOutliveItsUser(t *testing.T) {
 	got = g.meanwhile(func() answer { return ada.post(path+"/start", nil) }, func() {
 		g.execute("UPDATE users SET disabled = TRUE")
 	})
-	got.fails(403, "forbidden")
+	got.fails(401, "unauthorized")
 	if st := g.tunnels.Status(strings.TrimPrefix(path, "/port-forwards/")); st.State != "inactive" {
 		t.Errorf("%v", st.State)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/adit-tunnel/adit/api"
+	"github.com/adit-tunnel/adit/internal/app"
 )
 
 type none struct{}
@@ -55,7 +56,8 @@ func (h *routes) passwordProblems(field string, password api.Secret) []string {
 }
 
 func (h *routes) register(ctx context.Context, _ *none, in *api.Registration) (*answer[api.Registered], error) {
-	return encode(h.app.Register(ctx, requestFrom(ctx).address, *in))
+	r := requestFrom(ctx)
+	return encode(h.app.Register(ctx, app.Visit{From: r.address, Host: r.host}, *in))
 }
 
 func (h *routes) login(ctx context.Context, _ *none, in *api.Credentials) (*answer[api.Session], error) {

@@ -149,3 +149,23 @@ func keysOf(o object) []string {
 	slices.Sort(keys)
 	return keys
 }
+
+// A page whose name was made to point to this machine must not become its operator.
+func TestTheFirstAccountIsNotRegisteredByAName(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	body := `{"email":"ada@example.org","username":"ada","password":"` + password + `"}`
+	register := func(host string) answer {
+		r := f.request("POST", "/auth/register", body)
+		r.Host = host
+		return f.send(r)
+	}
+	for _, host := range []string{"evil.example.org", "evil.example.org:3000", "localhost.evil.example.org:3000", "127.0.0.1.evil.example.org", ""} {
+		register(host).fails(403, "forbidden")
+	}
+	register("[::1]:3000").is(201)
+	body = `{"email":"bob@example.org","username":"bob","password":"` + password + `"}`
+	if got := register("adit.example.org").fails(403, "forbidden"); got[0] != "Registration is closed" {
+		t.Errorf("%q", got)
+	}
+}

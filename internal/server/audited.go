@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
@@ -31,16 +33,45 @@ type audited struct {
 // Add implements relayapi.Tokens.
 func (t audited) Add(ctx context.Context, spec relay.TokenSpec) (relay.Added, error) {
 	added, err := t.Tokens.Add(ctx, spec)
-	app.ActOf(ctx).About(access.Installation(), "", string(spec.Kind)+" token")
+	token := added.Token
+	if err != nil {
+		token = spec.Token
+	}
+	about(ctx, spec.Kind, token)
 	t.app.Record(ctx, relayError(err))
 	return added, err
 }
 
 // Remove implements relayapi.Tokens.
 func (t audited) Remove(ctx context.Context, token redact.Secret) error {
+	kind := t.kind(token) // while it is there
 	err := t.Tokens.Remove(ctx, token)
+	about(ctx, kind, token)
 	t.app.Record(ctx, relayError(err))
 	return err
+}
+
+// about says of an act which token it is about, and no more of the token than
+// the relay's status does.
+func about(ctx context.Context, kind relay.Kind, token redact.Secret) {
+	name := strings.TrimSpace(string(kind) + " token")
+	if !token.IsZero() {
+		name += " " + relayapi.Shortened(token)
+	}
+	app.ActOf(ctx).About(access.Installation(), "", name)
+}
+
+// kind is what a token is; empty when there is none.
+func (t audited) kind(token redact.Secret) relay.Kind {
+	for _, known := range t.Status() {
+		if known.Token == token {
+			return known.Kind
+		}
+		if slices.Contains(known.Connectors, token) {
+			return relay.Connector
+		}
+	}
+	return ""
 }
 
 // relayError is an error of the relay's in the audit's terms.

@@ -68,20 +68,29 @@ func openOlder(ctx context.Context, cfg config.Transfer) (*data, error) {
 	return openData(ctx, cfg.Data, cfg.Database)
 }
 
-// keysFit refuses keys that open no signing key, if there is any: with them an
-// archive would be no backup, and nobody would know.
+// keysFit refuses keys that do not open every signing key: with them an archive
+// would be no backup, and nobody would know. One that opens is not enough, for a
+// start with a wrong key file makes such a one.
 func (d *data) keysFit(ctx context.Context) error {
 	signing, err := d.store.SigningKeys(ctx)
-	if err != nil || len(signing) == 0 {
+	if err != nil {
 		return err
 	}
+	var shut []error
 	for _, row := range signing {
-		if _, err := d.keys.Open(row.Sealed, signingRow(row.ID)); err == nil {
-			return nil
+		if _, err := d.keys.Open(row.Sealed, signingRow(row.ID)); err != nil {
+			shut = append(shut, err)
 		}
 	}
-	return &api.Error{Code: api.CodeSecretUnreadable, Message: fmt.Sprintf("%s holds none of the keys that sealed what is in the database", d.path(keyFile)),
-		Hint: "put the right key file there, from your backup"}
+	if shut == nil {
+		return nil
+	}
+	return &api.Error{
+		Code: api.CodeSecretUnreadable, Err: errors.Join(shut...),
+		Message: fmt.Sprintf("%s lacks keys that sealed what is in the database: it does not open %d of %d signing keys", d.path(keyFile), len(shut), len(signing)),
+		Hint: "put the right key file there, from your backup; if adit served with several, put the lines of all into one, the one to seal with last. " +
+			"If one is lost for good, serve with what there is: a signing key goes once another has been in its place for a week",
+	}
 }
 
 // dump writes the archive.

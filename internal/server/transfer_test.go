@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -343,6 +344,37 @@ func TestAnExportWithAWrongKeyFileIsRefused(t *testing.T) {
 	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the file: %v", err)
 	}
+}
+
+// A start with another key file makes a signing key that opens, beside those
+// that do not.
+func TestAnExportIsRefusedWhileAnySigningKeyDoesNotOpen(t *testing.T) {
+	t.Parallel()
+	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "backup.adit")
+	furnished(t, dir, redact.Secret{})
+	path := filepath.Join(dir, keyFile)
+	right, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.Remove(path))
+	_, err = secret.CreateFile(path)
+	must(t, err)
+	wrong, err := os.ReadFile(path)
+	must(t, err)
+	d, err := openData(t.Context(), dir, redact.Secret{})
+	must(t, err)
+	_, err = d.tokens(t.Context(), slog.New(slog.DiscardHandler), time.Now())
+	d.close()
+	must(t, err)
+	for _, keys := range [][]byte{wrong, right} {
+		must(t, os.WriteFile(path, keys, 0o600))
+		err := Export(t.Context(), transfer(file, dir, redact.Secret{}), nil, io.Discard)
+		var said *api.Error
+		if !errors.As(err, &said) || said.Code != api.CodeSecretUnreadable || !strings.Contains(said.Message, "does not open 1 of 2 signing keys") || said.Hint == "" {
+			t.Error(err)
+		}
+	}
+	must(t, os.WriteFile(path, slices.Concat(wrong, right), 0o600)) // as the hint says
+	must(t, Export(t.Context(), transfer(file, dir, redact.Secret{}), nil, io.Discard))
 }
 
 // interrupting cancels once it has been read halfway.

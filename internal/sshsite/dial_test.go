@@ -2,10 +2,12 @@ package sshsite
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/pem"
+	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -131,7 +133,7 @@ func TestLoginByKeyWithAndWithoutPassphrase(t *testing.T) {
 	for _, passphrase := range []string{"", "sesame"} {
 		text, public := privateKey(t, passphrase)
 		f := newFixture(t, func(c *sshserver.Config) { c.AuthorizedKeys = []ssh.PublicKey{public} })
-		signer, err := ParseKey(text, redact.New(passphrase))
+		signer, err := ParseKey(t.Context(), text, redact.New(passphrase))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +146,7 @@ func TestAKeyThatIsNotAuthorisedIsRefused(t *testing.T) {
 	t.Parallel()
 	text, _ := privateKey(t, "")
 	f := newFixture(t)
-	signer, err := ParseKey(text, redact.Secret{})
+	signer, err := ParseKey(t.Context(), text, redact.Secret{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,8 +187,20 @@ func TestParseKeySaysWhatIsWrong(t *testing.T) {
 		{withRounds(t, text, maxRounds+1), redact.New("sesame"), "257 rounds"},
 		{withRounds(t, text, 1<<32-1), redact.New("sesame"), "4294967295 rounds"},
 	} {
-		if _, err := ParseKey(c.text, c.passphrase); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := ParseKey(t.Context(), c.text, c.passphrase); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
 		}
+	}
+}
+
+func TestWhoeverGoesAwayDoesNotWaitToOpenAKey(t *testing.T) {
+	t.Parallel()
+	text, _ := privateKey(t, "sesame")
+	opening <- struct{}{} // somebody opens one
+	defer func() { <-opening }()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := ParseKey(ctx, text, redact.New("sesame")); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }

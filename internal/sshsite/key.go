@@ -2,6 +2,7 @@ package sshsite
 
 import (
 	"bytes"
+	"context"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -46,9 +47,11 @@ func kdfRounds(text []byte) uint32 {
 }
 
 // ParseKey reads a private key in PEM (PKCS#1, PKCS#8, SEC 1) or OpenSSH form.
-// The passphrase may be empty when the key is not encrypted. Its errors are
-// *api.Error with CodeCredentialsMissing.
-func ParseKey(text, passphrase redact.Secret) (ssh.Signer, error) {
+// The passphrase may be empty when the key is not encrypted. Opening one that is
+// takes up to seconds, and waits for its turn until ctx ends: hold nothing
+// meanwhile that others need. Its errors are *api.Error with
+// CodeCredentialsMissing, or that of ctx.
+func ParseKey(ctx context.Context, text, passphrase redact.Secret) (ssh.Signer, error) {
 	signer, err := ssh.ParsePrivateKey([]byte(text.Reveal()))
 	var encrypted *ssh.PassphraseMissingError
 	if !errors.As(err, &encrypted) {
@@ -67,8 +70,12 @@ func ParseKey(text, passphrase redact.Secret) (ssh.Signer, error) {
 		return nil, keyError(fmt.Sprintf("the private key asks for %d rounds to open it, at most %d are done here", rounds, maxRounds),
 			"encrypt it anew with fewer: ssh-keygen -p -a 100 -f FILE", nil)
 	}
-	opening <- struct{}{}
-	defer func() { <-opening }()
+	select {
+	case opening <- struct{}{}:
+		defer func() { <-opening }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	signer, err = ssh.ParsePrivateKeyWithPassphrase([]byte(text.Reveal()), []byte(passphrase.Reveal()))
 	if err != nil {
 		return nil, keyError("the passphrase does not open the private key", "give the passphrase that the key was made with", err)

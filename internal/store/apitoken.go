@@ -37,6 +37,11 @@ func (r *Reader) APITokenByHash(ctx context.Context, hash []byte, now time.Time)
 	return apiTokens.one(ctx, &r.runner, "hash = ? AND expires_at > ?", blob{&hash}, instant{&now})
 }
 
+// APIToken gives a token by its id, if it has not expired.
+func (r *Reader) APIToken(ctx context.Context, id string, now time.Time) (APIToken, error) {
+	return apiTokens.one(ctx, &r.runner, "id = ? AND expires_at > ?", id, instant{&now})
+}
+
 // APITokens lists the tokens of a user that have not expired, newest first.
 func (r *Reader) APITokens(ctx context.Context, userID string, now time.Time) ([]APIToken, error) {
 	return apiTokens.where(ctx, &r.runner, "user_id = ? AND expires_at > ?", userID, instant{&now})

@@ -22,6 +22,7 @@ type AuditEntry struct {
 	Action   string
 	ObjectID string
 	Object   string // the name, as it was then
+	Detail   string // what it was made, or why; never a secret
 	Result   string // ok, or the code of the error
 	Request  string // the request's id
 }
@@ -49,6 +50,7 @@ var audit = newTable("audit", "audit entry", "id", "", func(e *AuditEntry) []col
 		{name: "action", value: &e.Action},
 		{name: "object_id", value: orNull[string]{&e.ObjectID}},
 		{name: "object", value: orNull[string]{&e.Object}},
+		{name: "detail", value: orNull[string]{&e.Detail}},
 		{name: "result", value: &e.Result},
 		{name: "request", value: orNull[string]{&e.Request}},
 	}
@@ -59,9 +61,11 @@ func (tx *Tx) AppendAudit(ctx context.Context, e AuditEntry) error {
 	return audit.insert(ctx, &tx.runner, &e)
 }
 
-// PurgeAudit removes the entries from before a time, and tells how many.
-func (tx *Tx) PurgeAudit(ctx context.Context, before time.Time) (int, error) {
-	return tx.exec(ctx, "purge audit", "DELETE FROM audit WHERE at < ?", instant{&before})
+// PurgeAudit removes entries from before a time, the oldest first and no more
+// than limit, and tells how many.
+func (tx *Tx) PurgeAudit(ctx context.Context, before time.Time, limit int) (int, error) {
+	return tx.exec(ctx, "purge audit",
+		"DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at, id LIMIT ?)", instant{&before}, limit)
 }
 
 // Audit lists entries, newest first.

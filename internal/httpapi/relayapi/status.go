@@ -11,7 +11,7 @@ import (
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	show := redact.Secret.Reveal
 	if wantsRedacted(r) {
-		show = shortened
+		show = Shortened
 	}
 	s := api.RelayState{Version: h.Version, Tokens: []api.RelayTokenState{}}
 	for _, token := range h.Tokens.Status() {
@@ -42,7 +42,8 @@ const (
 	hiddenUpTo = 8
 )
 
-func shortened(token redact.Secret) string {
+// Shortened is a token as it may be shown: its first characters, or none.
+func Shortened(token redact.Secret) string {
 	text := []rune(token.Reveal())
 	if len(text) <= hiddenUpTo {
 		return "…"

@@ -29,6 +29,7 @@ CREATE TABLE audit (
 	action    TEXT   NOT NULL,
 	object_id TEXT,
 	object    TEXT, -- its name then
+	detail    TEXT, -- what it was made, or why; never a secret
 	result    TEXT   NOT NULL, -- ok, or the code of the error
 	request   TEXT
 );
