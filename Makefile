@@ -1,5 +1,5 @@
 # The checks themselves are scripts, so that a machine without make can run them.
-VERSION ?= $(shell git describe --tags --dirty 2>/dev/null)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := -X github.com/adit-tunnel/adit/internal/telemetry.version=$(VERSION)
 
 .DEFAULT_GOAL := help

@@ -4,7 +4,7 @@ package api
 type Registration struct {
 	Email      string      `json:"email" required:"true" format:"email" maxLength:"254" doc:"compared without regard to case"`
 	Username   string      `json:"username" required:"true" minLength:"3" maxLength:"255"`
-	Password   Secret      `json:"password" required:"true" maxLength:"1024"`
+	Password   Secret      `json:"password" required:"true" maxLength:"1024" doc:"at least 8 characters, or as many as --min-password says"`
 	InviteCode Opt[string] `json:"inviteCode,omitzero" maxLength:"255" doc:"a team's invite code"`
 	SetupCode  Opt[Secret] `json:"setupCode,omitzero" maxLength:"255" doc:"for the first account of a server that listens beyond loopback"`
 }
@@ -18,7 +18,7 @@ type Credentials struct {
 // PasswordChange changes one's own password (POST /auth/password).
 type PasswordChange struct {
 	CurrentPassword Secret `json:"currentPassword" required:"true" maxLength:"1024"`
-	NewPassword     Secret `json:"newPassword" required:"true" maxLength:"1024"`
+	NewPassword     Secret `json:"newPassword" required:"true" maxLength:"1024" doc:"at least 8 characters, or as many as --min-password says"`
 }
 
 // Roles of a user.

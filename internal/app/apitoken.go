@@ -55,7 +55,7 @@ func (a *App) CreateAPIToken(ctx context.Context, who Caller, in api.TokenInput)
 	}
 	team, _ := in.Namespace.Get()
 	if team != "" && access.May(who.Actor, access.ReadTeam, access.Team(team)) != access.Allowed {
-		return api.NewToken{}, &api.Error{Code: api.CodeForbidden, Message: "You may not do this in that namespace"}
+		return api.NewToken{}, refused(who.Actor, access.ReadTeam, access.Team(team), notYourNamespace)
 	}
 	id, err := newID()
 	if err != nil {

@@ -148,7 +148,7 @@ func scopeOf(ctx context.Context, who access.Actor, namespace string, do access.
 		ActOf(ctx).in(scope)
 	}
 	if access.May(who, do, scope) != access.Allowed {
-		return access.Scope{}, &api.Error{Code: api.CodeForbidden, Message: "You may not do this in that namespace"}
+		return access.Scope{}, refused(who, do, scope, notYourNamespace)
 	}
 	return scope, nil
 }

@@ -33,9 +33,9 @@ func (a *App) Audit(ctx context.Context, who access.Actor, q AuditQuery, page Pa
 		filter.Scope = scope
 	}
 	if access.May(who, access.ReadAudit, scope) != access.Allowed && access.May(who, access.ReadAudit, access.Installation()) != access.Allowed {
-		return nil, 0, &api.Error{
-			Code: api.CodeForbidden, Message: "You may not read this audit", Hint: "operators may, and the owner of a team with ?namespace= that team's id",
-		}
+		return nil, 0, refused(who, access.ReadAudit, scope, api.Error{
+			Message: "You may not read this audit", Hint: "operators may, and the owner of a team with ?namespace= that team's id",
+		})
 	}
 	err = a.Store.Read(ctx, func(r *store.Reader) error {
 		list, err := r.Audit(ctx, filter, store.Page(page))

@@ -59,7 +59,7 @@ func (n noun[R]) load(ctx context.Context, r *store.Reader, who access.Actor, id
 		return found, nil
 	case access.Forbidden:
 		var none R
-		return none, &api.Error{Code: api.CodeForbidden, Message: "Your role in the team does not allow this"}
+		return none, refused(who, do, scope, notYourRole)
 	default:
 		var none R
 		return none, n.notFound(id)

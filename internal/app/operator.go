@@ -15,7 +15,7 @@ import (
 func mayOperate(ctx context.Context, who access.Actor, do access.Action) error {
 	ActOf(ctx).in(access.Installation())
 	if access.May(who, do, access.Installation()) != access.Allowed {
-		return &api.Error{Code: api.CodeForbidden, Message: "Only operators of this server may do this"}
+		return refused(who, do, access.Installation(), notAnOperator)
 	}
 	return nil
 }

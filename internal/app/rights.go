@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
@@ -40,14 +41,47 @@ func holder(ctx context.Context, r *store.Reader, who Caller) (store.User, error
 }
 
 // less refuses what was done in a scope by somebody who is not to it any more
-// what he was when he was let in.
+// what he was when he was let in. A team that he is not in any more, or that is
+// no more, is not there for him.
 func less(was, is access.Actor, scope access.Scope) error {
 	if scope == access.Installation() && was.Admin && !is.Admin {
-		return &api.Error{Code: api.CodeForbidden, Message: "Only operators of this server may do this"}
+		return refused(is, access.Administer, scope, notAnOperator)
 	}
 	team := scope.TeamID()
-	if role, in := was.Teams[team]; in && is.Teams[team] != role {
-		return &api.Error{Code: api.CodeForbidden, Message: "Your role in the team has changed meanwhile"}
+	before, member := was.Teams[team]
+	after, stays := is.Teams[team]
+	switch {
+	case !member || before == after:
+		return nil
+	case !stays:
+		return &api.Error{Code: api.CodeNotFound, Message: "Not found", Hint: "you are not in that team any more"}
 	}
-	return nil
+	return &api.Error{Code: api.CodeForbidden, Message: "Your role in the team has changed meanwhile"}
+}
+
+// What people are refused, unless it is their API token that is in the way.
+var (
+	notAnOperator    = api.Error{Message: "Only operators of this server may do this"}
+	notYourRole      = api.Error{Message: "Your role in the team does not allow this", Hint: "its owner says who is what: see GET /teams/my"}
+	notYourNamespace = api.Error{
+		Message: "You may not do this in that namespace", Hint: "namespace is the id of a team in which your role allows it: see GET /teams/my",
+	}
+)
+
+// refused is why the actor may not do this in the scope: what his API token is
+// not good for, if he himself might, else what is given.
+func refused(who access.Actor, do access.Action, scope access.Scope, why api.Error) *api.Error {
+	why.Code = api.CodeForbidden
+	grant := who.Grant
+	if who.Grant = (access.Grant{}); access.May(who, do, scope) != access.Allowed {
+		return &why
+	}
+	if who.Grant.Level = grant.Level; access.May(who, do, scope) == access.Allowed {
+		why.Message = fmt.Sprintf("This API token is for the team %s alone", grant.Only.TeamID())
+		why.Hint = "add ?namespace= with that team's id where rows are listed and made, or use another token"
+		return &why
+	}
+	why.Message = fmt.Sprintf("This API token's scope %q does not allow this", grant.Level)
+	why.Hint = "use a session's token, or an API token with a wider scope"
+	return &why
 }

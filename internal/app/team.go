@@ -207,7 +207,7 @@ func loadTeam(ctx context.Context, r *store.Reader, who access.Actor, id string,
 	case access.Allowed:
 		return t, nil
 	case access.Forbidden:
-		return store.Team{}, &api.Error{Code: api.CodeForbidden, Message: "Your role in the team does not allow this"}
+		return store.Team{}, refused(who, do, access.Team(id), notYourRole)
 	}
 	return store.Team{}, notFound("Team", id)
 }

@@ -123,7 +123,9 @@ func (f *frame) route(r *http.Request) (allow string, refusal error) {
 		r.URL = &u
 	}
 	escaped := r.URL.EscapedPath()
-	unknown := &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("Cannot %s %s", r.Method, shorten(escaped))}
+	unknown := &api.Error{
+		Code: api.CodeNotFound, Message: fmt.Sprintf("Cannot %s %s", r.Method, shorten(escaped)), Hint: "GET /docs shows what there is",
+	}
 	if path.Clean(escaped) != escaped || !strings.HasPrefix(escaped, "/") || r.Method == http.MethodConnect || !isText(r.URL.Path) {
 		return "", unknown
 	}

@@ -60,7 +60,13 @@ func TestAChangeIsNotMadeWithRightsThatAreGone(t *testing.T) {
 		"a removed developer's new forward": func(f *fixture, ada, bob person, team store.Team, membership string) (answer, int) {
 			return bob.held("POST", "/port-forwards?namespace="+team.ID, newForward, func() {
 				ada.delete("/teams/" + team.ID + "/members/" + membership).is(200)
-			}), 403
+			}), 404
+		},
+		"a removed developer's forward": func(f *fixture, ada, bob person, team store.Team, membership string) (answer, int) {
+			made := ada.post("/port-forwards?namespace="+team.ID, newForward).is(201)
+			return bob.held("PATCH", "/port-forwards/"+made["id"].(string), object{"name": "his"}, func() {
+				ada.delete("/teams/" + team.ID + "/members/" + membership).is(200)
+			}), 404
 		},
 		"a developer who is a user now": func(f *fixture, ada, bob person, team store.Team, membership string) (answer, int) {
 			return bob.held("POST", "/port-forwards?namespace="+team.ID, newForward, func() {
@@ -70,12 +76,12 @@ func TestAChangeIsNotMadeWithRightsThatAreGone(t *testing.T) {
 		"a forward of a team that is no more": func(f *fixture, ada, bob person, team store.Team, _ string) (answer, int) {
 			return bob.held("POST", "/port-forwards?namespace="+team.ID, newForward, func() {
 				ada.delete("/teams/" + team.ID).is(200)
-			}), 403
+			}), 404
 		},
 		"a sync into a team that is no more": func(f *fixture, ada, bob person, team store.Team, _ string) (answer, int) {
 			return bob.held("POST", "/port-forwards/sync?namespace="+team.ID, []object{newForward}, func() {
 				ada.delete("/teams/" + team.ID).is(200)
-			}), 403
+			}), 404
 		},
 		"a token for a team that is no more": func(f *fixture, ada, bob person, team store.Team, _ string) (answer, int) {
 			return bob.held("POST", "/auth/tokens", object{"name": "t", "scope": "read", "namespace": team.ID}, func() {

@@ -29,7 +29,7 @@ func (h *routes) registerTeams() {
 	tag := tagged("teams")
 	handleBody(h, operation(http.MethodPost, "/teams/create", "create-team", "Make a team", creates, tag), h.createTeam)
 	handle(h, operation(http.MethodGet, "/teams/my", "list-teams", "List one's teams, newest first", tag), h.listTeams)
-	handleBody(h, operation(http.MethodPost, "/teams/join", "join-team", "Join a team by its invite code", creates, tag, guarded), h.joinTeam)
+	handleBody(h, operation(http.MethodPost, "/teams/join", "join-team", "Join a team by its invite code", creates, tag, refuses(http.StatusTooManyRequests)), h.joinTeam)
 	handle(h, operation(http.MethodGet, "/teams/{id}", "get-team", "Read a team with its members", tag), h.getTeam)
 	handle(h, operation(http.MethodDelete, "/teams/{id}", "dissolve-team", "Dissolve a team: stop what it runs, remove all that it has", tag), h.dissolveTeam)
 	handle(h, operation(http.MethodDelete, "/teams/{id}/dissolve", "dissolve-team-2", "The same as DELETE /teams/{id}", tag), h.dissolveTeam)

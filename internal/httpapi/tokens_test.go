@@ -106,6 +106,38 @@ func TestATokenOfOneTeamIsGoodForThatTeamOnly(t *testing.T) {
 	w.developer.with(made["token"].(string)).get("/auth/validate").fails(401, "unauthorized")
 }
 
+// Who looks for his role when it is the token that is in the way looks in vain.
+func TestARefusalSaysThatTheTokenIsInTheWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	in := "?namespace=" + w.team.ID
+	server := "/servers/" + w.owner.post("/servers"+in, newServerBody()).is(201)["id"].(string)
+	token := func(of person, scope, team string) person {
+		_, token := w.apiToken(of.id, scope, team)
+		return of.with(token)
+	}
+	tooLittle, elsewhere := `This API token's scope "read" does not allow this`, "This API token is for the team "+w.team.ID+" alone"
+	notHis := "Your role in the team does not allow this"
+	for name, got := range map[string]struct {
+		answer answer
+		want   string
+	}{
+		"a row":             {token(w.owner, "read", "").patch(server, object{"name": "x"}), tooLittle},
+		"a new row":         {token(w.owner, "read", w.team.ID).post("/servers"+in, newServerBody()), tooLittle},
+		"a team":            {token(w.owner, "read", "").post("/teams/"+w.team.ID+"/invite-code", nil), tooLittle},
+		"the users":         {token(w.admin, "read", "").patch("/users/"+w.member.id, object{"disabled": true}), tooLittle},
+		"one's own rows":    {token(w.owner, "read", w.team.ID).get("/servers"), elsewhere},
+		"the installation":  {token(w.admin, "manage", w.team.ID).get("/users"), elsewhere},
+		"the team's audit":  {token(w.owner, "read", w.team.ID).get("/audit"), "You may not read this audit"},
+		"a user's row":      {w.member.patch(server, object{"name": "x"}), notHis},
+		"a user with token": {token(w.member, "read", "").patch(server, object{"name": "x"}), notHis},
+	} {
+		if said := got.answer.fails(403, "forbidden"); said[0] != got.want {
+			t.Errorf("%s: %s, want %s", name, said, got.want)
+		}
+	}
+}
+
 func TestAnAPITokenExpires(t *testing.T) {
 	t.Parallel()
 	f := signedUp(t)

@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/app"
 )
@@ -34,17 +32,17 @@ func (h *routes) registerHealth() {
 		})
 }
 
-// guarded refuses who guesses too much.
-func guarded(op *huma.Operation) { refuses(http.StatusTooManyRequests)(op) }
-
 func (h *routes) registerUsers() {
 	users := tagged("users")
-	handleBody(h, operation(http.MethodPost, "/auth/register", "register", "Make an account", public, creates, users, guarded),
+	handleBody(h, operation(http.MethodPost, "/auth/register", "register", "Make an account", public, creates, users,
+		refuses(http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests)),
 		h.register, func(in *api.Registration) []string { return h.passwordProblems("password", in.Password) })
-	handleBody(h, operation(http.MethodPost, "/auth/login", "login", "Log in", public, users, guarded), h.login)
+	handleBody(h, operation(http.MethodPost, "/auth/login", "login", "Log in", public, users,
+		refuses(http.StatusUnauthorized, http.StatusTooManyRequests)), h.login)
 	handle(h, operation(http.MethodGet, "/auth/validate", "validate", "Whether a token is valid, and whose", users), h.validate)
 	handle(h, operation(http.MethodPost, "/auth/logout", "logout", "End the token's session", users), h.logout)
-	handleBody(h, operation(http.MethodPost, "/auth/password", "change-password", "Change one's password; all other tokens end", users, guarded),
+	handleBody(h, operation(http.MethodPost, "/auth/password", "change-password", "Change one's password; all other tokens end", users,
+		refuses(http.StatusTooManyRequests)),
 		h.changePassword, func(in *api.PasswordChange) []string { return h.passwordProblems("newPassword", in.NewPassword) })
 }
 
