@@ -12,6 +12,7 @@ import (
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/store"
 )
@@ -27,7 +28,7 @@ const (
 // mayAccount asks whether the caller may change his own account.
 func mayAccount(ctx context.Context, who access.Actor) error {
 	own := access.Personal(who.UserID)
-	ActOf(ctx).in(own)
+	audit.Of(ctx).In(own)
 	if access.May(who, access.Account, own) != access.Allowed {
 		return &api.Error{Code: api.CodeForbidden, Message: "An API token may not do this", Hint: "log in, and use that session's token"}
 	}
@@ -39,7 +40,7 @@ func (a *App) APITokens(ctx context.Context, who Caller) ([]api.Token, error) {
 	if err := mayAccount(ctx, who.Actor); err != nil {
 		return nil, err
 	}
-	list, err := a.Store.APITokens(ctx, who.UserID, now())
+	list, err := a.Store.APITokens(ctx, who.UserID, store.Now())
 	shown := make([]api.Token, len(list))
 	for i, t := range list {
 		shown[i] = toToken(t)
@@ -57,10 +58,6 @@ func (a *App) CreateAPIToken(ctx context.Context, who Caller, in api.TokenInput)
 	if team != "" && access.May(who.Actor, access.ReadTeam, access.Team(team)) != access.Allowed {
 		return api.NewToken{}, refused(who.Actor, access.ReadTeam, access.Team(team), notYourNamespace)
 	}
-	id, err := newID()
-	if err != nil {
-		return api.NewToken{}, err
-	}
 	days, ok := in.ExpiresInDays.Get()
 	if !ok {
 		days = api.DefaultTokenDays
@@ -68,12 +65,12 @@ func (a *App) CreateAPIToken(ctx context.Context, who Caller, in api.TokenInput)
 	secret := make([]byte, tokenBytes)
 	_, _ = rand.Read(secret) // never fails
 	token := api.APITokenPrefix + base64.RawURLEncoding.EncodeToString(secret)
-	at := now()
+	at := store.Now()
 	t := store.APIToken{
-		ID: id, UserID: who.UserID, Name: in.Name, Level: in.Scope, Namespace: team, Hash: tokenHash(token),
+		ID: store.NewID(), UserID: who.UserID, Name: in.Name, Level: in.Scope, Namespace: team, Hash: tokenHash(token),
 		CreatedAt: at, ExpiresAt: at.AddDate(0, 0, days),
 	}
-	err = a.change(ctx, func(tx *store.Tx) error {
+	err := a.change(ctx, func(tx *store.Tx) error {
 		has, err := tx.APITokens(ctx, who.UserID, at)
 		if err != nil {
 			return err
@@ -88,7 +85,7 @@ func (a *App) CreateAPIToken(ctx context.Context, who Caller, in api.TokenInput)
 		if len(has) >= api.MaxTokens {
 			return &api.Error{Code: api.CodeLimitReached, Message: fmt.Sprintf("You have %d API tokens, which is the limit", api.MaxTokens), Hint: "delete some that are not in use"}
 		}
-		ActOf(ctx).About(access.Personal(who.UserID), t.ID, t.Name)
+		audit.Of(ctx).About(access.Personal(who.UserID), t.ID, t.Name)
 		return tx.CreateAPIToken(ctx, t)
 	})
 	if err != nil {
@@ -106,11 +103,11 @@ func (a *App) DeleteAPIToken(ctx context.Context, who Caller, id string) error {
 		return notFound("API token", id)
 	}
 	return a.change(ctx, func(tx *store.Tx) error {
-		has, err := tx.APITokens(ctx, who.UserID, now())
+		has, err := tx.APITokens(ctx, who.UserID, store.Now())
 		if err != nil {
 			return err
 		}
-		ActOf(ctx).About(access.Personal(who.UserID), id, nameOfToken(has, id))
+		audit.Of(ctx).About(access.Personal(who.UserID), id, nameOfToken(has, id))
 		err = tx.DeleteAPIToken(ctx, who.UserID, id)
 		if errors.Is(err, store.ErrNotFound) {
 			return notFound("API token", id)
@@ -143,7 +140,7 @@ func isAPIToken(token redact.Secret) bool {
 // authenticateToken tells who holds an API token, and what it lets him do.
 func (a *App) authenticateToken(ctx context.Context, token redact.Secret) (Caller, error) {
 	refused := &api.Error{Code: api.CodeUnauthorized, Message: "Unauthorized", Hint: "the API token is not valid or not any more: make a new one"}
-	t, err := a.Store.APITokenByHash(ctx, tokenHash(token.Reveal()), now())
+	t, err := a.Store.APITokenByHash(ctx, tokenHash(token.Reveal()), store.Now())
 	if errors.Is(err, store.ErrNotFound) {
 		return Caller{}, refused
 	}
@@ -166,7 +163,7 @@ func (a *App) authenticateToken(ctx context.Context, token redact.Secret) (Calle
 	if t.Namespace != "" {
 		who.Grant.Only = access.Team(t.Namespace)
 	}
-	if at := now(); at.Sub(t.LastUsedAt) >= usedAgain {
+	if at := store.Now(); at.Sub(t.LastUsedAt) >= usedAgain {
 		a.work.Go(func() { a.markUsed(a.running, t.ID, at) }) // a look does not wait for who writes
 	}
 	return who, nil

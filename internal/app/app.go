@@ -12,12 +12,10 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/auth"
 	"github.com/adit-tunnel/adit/internal/forward"
 	"github.com/adit-tunnel/adit/internal/policy"
@@ -53,9 +51,9 @@ const DefaultMinPassword = 8
 type App struct {
 	Options
 	tokens  atomic.Pointer[auth.Tokens]
-	logins  *auth.Guesses   // of passwords
-	codes   *auth.Guesses   // of invite codes
-	refused refusals        // that the audit is told of
+	logins  *auth.Guesses // of passwords
+	codes   *auth.Guesses // of invite codes
+	audit   *audit.Log
 	setting sync.Mutex      // held while settings change
 	running context.Context // ends with Close
 	stop    context.CancelFunc
@@ -74,7 +72,7 @@ func New(o Options) *App {
 	if o.Registration == "" {
 		o.Registration = api.RegistrationInvite
 	}
-	a := &App{Options: o, logins: auth.NewGuesses(), codes: auth.NewGuesses(), openKey: sshsite.ParseKey}
+	a := &App{Options: o, logins: auth.NewGuesses(), codes: auth.NewGuesses(), audit: audit.NewLog(o.Store, o.Logger), openKey: sshsite.ParseKey}
 	a.tokens.Store(o.Tokens)
 	a.running, a.stop = context.WithCancel(context.Background())
 	return a
@@ -85,10 +83,20 @@ func New(o Options) *App {
 func (a *App) Close() {
 	a.stop()
 	a.work.Wait()
+	a.audit.Close()
 }
 
 // SetTokens has another set of keys sign and verify the tokens of sessions.
 func (a *App) SetTokens(t *auth.Tokens) { a.tokens.Store(t) }
+
+// Record tells the audit of the end of the act of a context, see audit.Log.
+func (a *App) Record(ctx context.Context, err error) { a.audit.Record(ctx, err) }
+
+// change is a transaction that does what somebody asked for, with the audit's
+// entry in it.
+func (a *App) change(ctx context.Context, fn func(*store.Tx) error) error {
+	return Explain(a.audit.Change(ctx, func(tx *store.Tx) error { return checked(ctx, tx, fn) }))
+}
 
 // write is one transaction.
 func (a *App) write(ctx context.Context, fn func(*store.Tx) error) error {
@@ -117,21 +125,10 @@ func Explain(err error) error {
 	return err
 }
 
-// now is the present as the store keeps it.
-func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
-
-// newID makes the id of a row: a UUIDv7 (RFC 9562, section 5.7), so that ids
-// sort by their age.
-func newID() (string, error) {
-	id, err := uuid.NewV7()
-	return id.String(), err
-}
-
 // newRow begins a row of a scope, created by somebody.
-func newRow(who access.Actor, scope access.Scope) (store.Row, error) {
-	id, err := newID()
-	at := now()
-	return store.Row{ID: id, UserID: who.UserID, Namespace: scope.TeamID(), CreatedAt: at, UpdatedAt: at}, err
+func newRow(who access.Actor, scope access.Scope) store.Row {
+	at := store.Now()
+	return store.Row{ID: store.NewID(), UserID: who.UserID, Namespace: scope.TeamID(), CreatedAt: at, UpdatedAt: at}
 }
 
 // scopeOf is the scope that ?namespace= names, if the actor may do this there.
@@ -145,7 +142,7 @@ func scopeOf(ctx context.Context, who access.Actor, namespace string, do access.
 	}
 	// A stranger's try is not for the team's own audit.
 	if access.May(who, access.Read, scope) == access.Allowed {
-		ActOf(ctx).in(scope)
+		audit.Of(ctx).In(scope)
 	}
 	if access.May(who, do, scope) != access.Allowed {
 		return access.Scope{}, refused(who, do, scope, notYourNamespace)

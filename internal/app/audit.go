@@ -60,10 +60,6 @@ func toAuditEntry(e store.AuditEntry) api.AuditEntry {
 	}
 }
 
-// trimBatch is how many entries one transaction removes, so that others who
-// write wait for some milliseconds and not for all of it.
-const trimBatch = 2000
-
 // TrimAudit removes the entries that are older than the settings keep.
 func (a *App) TrimAudit(ctx context.Context) error {
 	set, err := settings(ctx, &a.Store.Reader)
@@ -74,15 +70,5 @@ func (a *App) TrimAudit(ctx context.Context) error {
 	if !ok {
 		days = api.DefaultAuditDays
 	}
-	before := now().AddDate(0, 0, -days)
-	for {
-		var n int
-		err := a.write(ctx, func(tx *store.Tx) (err error) {
-			n, err = tx.PurgeAudit(ctx, before, trimBatch)
-			return err
-		})
-		if err != nil || n < trimBatch {
-			return err
-		}
-	}
+	return Explain(a.audit.Trim(ctx, store.Now().AddDate(0, 0, -days)))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/forward"
 	"github.com/adit-tunnel/adit/internal/store"
 )
@@ -89,11 +90,7 @@ func (a *App) CreateForward(ctx context.Context, who access.Actor, namespace str
 	if err != nil {
 		return api.Forward{}, err
 	}
-	row, err := newRow(who, scope)
-	if err != nil {
-		return api.Forward{}, err
-	}
-	f := store.Forward{Row: row}
+	f := store.Forward{Row: newRow(who, scope)}
 	err = a.change(ctx, func(tx *store.Tx) error {
 		if err := a.applyForward(ctx, &tx.Reader, who, &f, in); err != nil {
 			return err
@@ -101,7 +98,7 @@ func (a *App) CreateForward(ctx context.Context, who access.Actor, namespace str
 		if err := a.roomFor(ctx, &tx.Reader, who, 1); err != nil {
 			return err
 		}
-		ActOf(ctx).About(scope, f.ID, f.Name)
+		audit.Of(ctx).About(scope, f.ID, f.Name)
 		return tx.CreateForward(ctx, f)
 	})
 	if err != nil {

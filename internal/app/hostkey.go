@@ -61,7 +61,7 @@ func (h *hostKeys) Pin(ctx context.Context, key ssh.PublicKey) error {
 				Hint:    "start again: all its keys are looked at then",
 			}
 		}
-		known.Pinned, known.PinnedAt, known.Announced, known.Connected = wire, now(), "", true
+		known.Pinned, known.PinnedAt, known.Announced, known.Connected = wire, store.Now(), "", true
 		if bytes.Equal(known.Offered, wire) {
 			known.Offered = nil
 		}
@@ -78,7 +78,7 @@ func (h *hostKeys) Offer(ctx context.Context, key ssh.PublicKey) error {
 		if bytes.Equal(known.Offered, wire) || bytes.Equal(known.Pinned, wire) {
 			return false, nil
 		}
-		known.Offered, known.OfferedAt, known.Connected = wire, now(), true
+		known.Offered, known.OfferedAt, known.Connected = wire, store.Now(), true
 		return true, nil
 	})
 }
@@ -124,7 +124,7 @@ func accept(known *store.HostKey, address, fingerprint string) (bool, error) {
 		return false, nil
 	}
 	if key, err := ssh.ParsePublicKey(known.Offered); err == nil && ssh.FingerprintSHA256(key) == fingerprint {
-		known.Pinned, known.PinnedAt, known.Offered, known.Announced = known.Offered, now(), nil, ""
+		known.Pinned, known.PinnedAt, known.Offered, known.Announced = known.Offered, store.Now(), nil, ""
 		return true, nil
 	}
 	if !known.Connected {

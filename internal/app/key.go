@@ -11,6 +11,7 @@ import (
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/store"
 )
@@ -56,11 +57,7 @@ func (a *App) CreateKey(ctx context.Context, who access.Actor, namespace string,
 	if err != nil {
 		return api.Key{}, err
 	}
-	row, err := newRow(who, scope)
-	if err != nil {
-		return api.Key{}, err
-	}
-	k := store.Key{Row: row}
+	k := store.Key{Row: newRow(who, scope)}
 	// Outside the transaction: opening an encrypted key takes long.
 	if err := a.applyKey(ctx, &k, in, a.parseKey); err != nil {
 		return api.Key{}, err
@@ -69,7 +66,7 @@ func (a *App) CreateKey(ctx context.Context, who access.Actor, namespace string,
 		if err := keys.free(ctx, &tx.Reader, &k.Row); err != nil {
 			return err
 		}
-		ActOf(ctx).About(scope, k.ID, k.Name)
+		audit.Of(ctx).About(scope, k.ID, k.Name)
 		return tx.CreateKey(ctx, k)
 	})
 	if err != nil {
@@ -123,8 +120,8 @@ func (a *App) saveKey(ctx context.Context, who access.Actor, before store.Key, k
 			return err
 		}
 		if !reflect.DeepEqual(before, *k) {
-			ActOf(ctx).says(changes(before, *k))
-			k.UpdatedAt = now()
+			audit.Of(ctx).Says(audit.Changes(before, *k))
+			k.UpdatedAt = store.Now()
 			if err := tx.UpdateKey(ctx, *k); err != nil {
 				return err
 			}

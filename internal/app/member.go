@@ -8,12 +8,12 @@ import (
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/store"
 )
 
-func newMembership(teamID, userID string, role access.Role) (store.Membership, error) {
-	id, err := newID()
-	return store.Membership{ID: id, TeamID: teamID, UserID: userID, Role: role, CreatedAt: now()}, err
+func newMembership(teamID, userID string, role access.Role) store.Membership {
+	return store.Membership{ID: store.NewID(), TeamID: teamID, UserID: userID, Role: role, CreatedAt: store.Now()}
 }
 
 // Members lists the members of a team, the newest first.
@@ -50,7 +50,7 @@ func (a *App) AddMember(ctx context.Context, who access.Actor, teamID string, in
 			return err
 		}
 		already := &api.Error{Code: api.CodeConflict, Message: fmt.Sprintf("%s is in the team already", user.Username)}
-		ActOf(ctx).says("role: " + in.Role)
+		audit.Of(ctx).Says("role: " + in.Role)
 		m, err := a.join(ctx, tx, t, user, access.Role(in.Role), already)
 		shown = toMember(m)
 		return err
@@ -91,12 +91,9 @@ func (a *App) join(ctx context.Context, tx *store.Tx, t store.Team, user store.U
 	if err := roomForTeam(teams, user.Username); err != nil {
 		return store.Membership{}, err
 	}
-	m, err := newMembership(t.ID, user.ID, role)
-	if err != nil {
-		return m, err
-	}
+	m := newMembership(t.ID, user.ID, role)
 	m.Username, m.Email = user.Username, user.Email
-	ActOf(ctx).About(access.Team(t.ID), m.ID, user.Email)
+	audit.Of(ctx).About(access.Team(t.ID), m.ID, user.Email)
 	return m, tx.AddMember(ctx, m)
 }
 
@@ -173,7 +170,7 @@ func (a *App) SetMemberRole(ctx context.Context, who access.Actor, teamID, membe
 		if m.Role == access.Owner {
 			return ownersRow()
 		}
-		ActOf(ctx).says("role: " + in.Role)
+		audit.Of(ctx).Says("role: " + in.Role)
 		m.Role = access.Role(in.Role)
 		shown = toMember(m)
 		return tx.SetMemberRole(ctx, m.ID, m.Role)
@@ -198,7 +195,7 @@ func (a *App) RemoveMember(ctx context.Context, who access.Actor, teamID, member
 		if through, err = tx.ForwardsUsingMember(ctx, m.TeamID, m.UserID); err != nil {
 			return err
 		}
-		ActOf(ctx).says(fmt.Sprintf("user: %s (%s), role: %s", m.Username, m.UserID, m.Role))
+		audit.Of(ctx).Says(fmt.Sprintf("user: %s (%s), role: %s", m.Username, m.UserID, m.Role))
 		why = "member removed: " + m.Email
 		if err := stopWanted(ctx, tx, through, why); err != nil {
 			return err
@@ -239,7 +236,7 @@ func loadMember(ctx context.Context, r *store.Reader, who access.Actor, teamID, 
 	if errors.Is(err, store.ErrNotFound) {
 		return m, notFound("Member", memberID)
 	}
-	ActOf(ctx).About(access.Team(t.ID), m.ID, m.Email)
+	audit.Of(ctx).About(access.Team(t.ID), m.ID, m.Email)
 	return m, err
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/store"
 )
 
@@ -52,7 +53,7 @@ func (n noun[R]) load(ctx context.Context, r *store.Reader, who access.Actor, id
 	scope := n.row(&found).Scope()
 	verdict := access.May(who, do, scope)
 	if verdict != access.Hidden {
-		ActOf(ctx).About(scope, n.row(&found).ID, n.label(&found))
+		audit.Of(ctx).About(scope, n.row(&found).ID, n.label(&found))
 	}
 	switch verdict {
 	case access.Allowed:

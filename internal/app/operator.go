@@ -8,12 +8,13 @@ import (
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/store"
 )
 
 // mayOperate asks whether the actor may do this as an operator.
 func mayOperate(ctx context.Context, who access.Actor, do access.Action) error {
-	ActOf(ctx).in(access.Installation())
+	audit.Of(ctx).In(access.Installation())
 	if access.May(who, do, access.Installation()) != access.Allowed {
 		return refused(who, do, access.Installation(), notAnOperator)
 	}
@@ -62,7 +63,7 @@ func (a *App) UpdateUser(ctx context.Context, who access.Actor, at Path, in api.
 		if problems := accountProblems(in); problems != nil {
 			return api.Invalid(problems...)
 		}
-		ActOf(ctx).says(standing(in))
+		audit.Of(ctx).Says(standing(in))
 		if err := a.saveStanding(ctx, tx, &user, before); err != nil {
 			return err
 		}
@@ -111,7 +112,7 @@ func loadUser(ctx context.Context, tx *store.Tx, id string) (store.User, error) 
 	if errors.Is(err, store.ErrNotFound) {
 		return user, notFound("User", id)
 	}
-	ActOf(ctx).About(access.Installation(), user.ID, user.Email)
+	audit.Of(ctx).About(access.Installation(), user.ID, user.Email)
 	return user, err
 }
 
@@ -120,7 +121,7 @@ func (a *App) saveStanding(ctx context.Context, tx *store.Tx, user *store.User, 
 	if user.Disabled == before.Disabled && user.Role == before.Role {
 		return nil
 	}
-	user.UpdatedAt = now()
+	user.UpdatedAt = store.Now()
 	if err := tx.SetStanding(ctx, user.ID, user.Role, user.Disabled, user.UpdatedAt); err != nil {
 		return err
 	}

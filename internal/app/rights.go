@@ -7,6 +7,7 @@ import (
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/store"
 )
 
@@ -31,13 +32,32 @@ func again(ctx context.Context, r *store.Reader, who Caller) (access.Actor, erro
 // holder is the user whose session or API token it is that a caller came with.
 func holder(ctx context.Context, r *store.Reader, who Caller) (store.User, error) {
 	if who.TokenID == "" {
-		return r.UserBySession(ctx, who.SessionID, now())
+		return r.UserBySession(ctx, who.SessionID, store.Now())
 	}
-	t, err := r.APIToken(ctx, who.TokenID, now())
+	t, err := r.APIToken(ctx, who.TokenID, store.Now())
 	if err != nil {
 		return store.User{}, err
 	}
 	return r.UserByID(ctx, t.UserID)
+}
+
+// checked does what the act of a context is, if its caller may still do it. That
+// is looked at before, since fn may be what changes it, and told after, when it
+// is known what the act is about.
+func checked(ctx context.Context, tx *store.Tx, fn func(*store.Tx) error) error {
+	who := CallerOf(ctx)
+	if who.UserID == "" {
+		return fn(tx)
+	}
+	is, err := again(ctx, &tx.Reader, who)
+	if err != nil {
+		return err
+	}
+	err = fn(tx)
+	if refused := less(who.Actor, is, audit.Of(ctx).Scope()); refused != nil {
+		return refused
+	}
+	return err
 }
 
 // less refuses what was done in a scope by somebody who is not to it any more

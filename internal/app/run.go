@@ -8,6 +8,7 @@ import (
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/forward"
 	"github.com/adit-tunnel/adit/internal/store"
 )
@@ -84,7 +85,7 @@ func (a *App) saveStarted(ctx context.Context, tried store.Forward, st forward.S
 		if err := a.mayRun(ctx, &tx.Reader, &current); err != nil {
 			return err
 		}
-		return tx.MarkStarted(ctx, tried.ID, now(), systemPort(&current, st))
+		return tx.MarkStarted(ctx, tried.ID, store.Now(), systemPort(&current, st))
 	})
 	if err == nil && !current.UpdatedAt.Equal(tried.UpdatedAt) {
 		a.refresh([]store.Forward{current})
@@ -284,8 +285,8 @@ func (u *update) save(ctx context.Context) error {
 			return err
 		}
 		if changed(before, f) {
-			ActOf(ctx).says(changes(before, f))
-			f.UpdatedAt = now()
+			audit.Of(ctx).Says(audit.Changes(before, f))
+			f.UpdatedAt = store.Now()
 			if err := tx.UpdateForward(ctx, f); err != nil {
 				return err
 			}
@@ -309,5 +310,26 @@ func (a *App) retry(ctx context.Context, t *forward.Tunnel, id string) error {
 		return err
 	}
 	t.Fail(told)
+	return nil
+}
+
+// stopAction is what the audit calls a stop, whatever brought it about.
+const stopAction = "stop-port-forward"
+
+// stopWanted marks those of the forwards as stopped that shall run, and tells
+// why of each.
+func stopWanted(ctx context.Context, tx *store.Tx, list []store.Forward, why string) error {
+	for _, f := range list {
+		if !f.Wanted {
+			continue
+		}
+		if err := tx.MarkStopped(ctx, f.ID); err != nil {
+			return err
+		}
+		err := audit.Of(ctx).Tell(ctx, tx, audit.Object{Action: stopAction, Scope: f.Scope(), ID: f.ID, Name: f.Name, Detail: why})
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }

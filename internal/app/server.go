@@ -8,6 +8,7 @@ import (
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/store"
 )
 
@@ -61,16 +62,12 @@ func (a *App) CreateServer(ctx context.Context, who access.Actor, namespace stri
 	if err != nil {
 		return shown, err
 	}
-	row, err := newRow(who, scope)
-	if err != nil {
-		return shown, err
-	}
-	s := store.Server{Row: row}
+	s := store.Server{Row: newRow(who, scope)}
 	err = a.change(ctx, func(tx *store.Tx) error {
 		if err := a.applyServer(ctx, &tx.Reader, who, &s, in); err != nil {
 			return err
 		}
-		ActOf(ctx).About(scope, s.ID, s.Name)
+		audit.Of(ctx).About(scope, s.ID, s.Name)
 		if err := tx.CreateServer(ctx, s); err != nil {
 			return err
 		}
@@ -97,8 +94,8 @@ func (a *App) UpdateServer(ctx context.Context, who access.Actor, at Path, in ap
 			return err
 		}
 		if !reflect.DeepEqual(before, s) {
-			ActOf(ctx).says(changes(before, s))
-			s.UpdatedAt = now()
+			audit.Of(ctx).Says(audit.Changes(before, s))
+			s.UpdatedAt = store.Now()
 			if err := tx.UpdateServer(ctx, s); err != nil {
 				return err
 			}

@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/policy"
 	"github.com/adit-tunnel/adit/internal/store"
 )
@@ -62,7 +65,7 @@ func (a *App) SetSettings(ctx context.Context, who access.Actor, in api.Settings
 	defer a.setting.Unlock()
 	err = a.change(ctx, func(tx *store.Tx) error {
 		before, _ := settings(ctx, &tx.Reader) // what cannot be read is replaced
-		ActOf(ctx).says(settingChanges(before, in))
+		audit.Of(ctx).Says(settingChanges(before, in))
 		return tx.SetMeta(ctx, settingsName, string(value))
 	})
 	if err != nil {
@@ -184,4 +187,18 @@ func tooManyActive(name, what string) error {
 	return &api.Error{
 		Code: api.CodeTooManyActive, Message: fmt.Sprintf("The limit %s is reached: %s", name, what), Hint: "stop others first, or ask an operator for more",
 	}
+}
+
+// settingChanges names the settings that differ, with what they are made.
+func settingChanges(before, after api.Settings) string {
+	var said []string
+	b, a := reflect.ValueOf(before), reflect.ValueOf(after)
+	for _, field := range reflect.VisibleFields(b.Type()) {
+		was, err1 := json.Marshal(b.FieldByIndex(field.Index).Interface())
+		is, err2 := json.Marshal(a.FieldByIndex(field.Index).Interface())
+		if err1 == nil && err2 == nil && string(was) != string(is) {
+			said = append(said, field.Tag.Get("json")+": "+string(is))
+		}
+	}
+	return strings.Join(said, ", ")
 }

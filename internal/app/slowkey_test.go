@@ -50,7 +50,7 @@ func newKeyFixture(t *testing.T) *keyFixture {
 		return opened(text.Reveal(), passphrase.Reveal())
 	}
 	k.save(func(ctx context.Context, tx *store.Tx) error {
-		return tx.CreateUser(ctx, store.User{ID: "ada", Email: "ada@example.com", Username: "ada", Role: store.Member, CreatedAt: now(), UpdatedAt: now()})
+		return tx.CreateUser(ctx, store.User{ID: "ada", Email: "ada@example.com", Username: "ada", Role: store.Member, CreatedAt: store.Now(), UpdatedAt: store.Now()})
 	})
 	return k
 }
@@ -108,7 +108,7 @@ func (k *keyFixture) sync(ctx context.Context, in ...api.KeyInput) (api.Synced[a
 func (k *keyFixture) forward() store.Forward {
 	k.t.Helper()
 	f := store.Forward{
-		Row:  store.Row{ID: "f", UserID: "ada", CreatedAt: now(), UpdatedAt: now()},
+		Row:  store.Row{ID: "f", UserID: "ada", CreatedAt: store.Now(), UpdatedAt: store.Now()},
 		Name: "f", Type: api.ForwardLocal, RemotePort: 80, ServerAddress: "192.0.2.1", Username: "mole",
 	}
 	if err := k.put(&f.KeyContent, api.Some(api.Secret("own key")), forwardSecret(&f, keyContentColumn)); err != nil {

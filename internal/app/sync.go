@@ -10,6 +10,7 @@ import (
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/store"
 )
 
@@ -140,11 +141,7 @@ func (s *syncing[R, In, Out]) run(ctx context.Context, namespace string) (out ap
 	}
 	// In the order of the items, so that a list has them as if created one by one.
 	for range s.items {
-		row, err := newRow(s.who, s.scope)
-		if err != nil {
-			return out, err
-		}
-		s.fresh = append(s.fresh, row)
+		s.fresh = append(s.fresh, newRow(s.who, s.scope))
 	}
 	if err := s.app.change(ctx, func(tx *store.Tx) error { return s.save(ctx, tx) }); err != nil {
 		return out, err
@@ -171,7 +168,7 @@ func (s *syncing[R, In, Out]) save(ctx context.Context, tx *store.Tx) error {
 			return err
 		}
 	}
-	ActOf(ctx).About(s.scope, "", fmt.Sprintf("%d rows", len(s.saved)))
+	audit.Of(ctx).About(s.scope, "", fmt.Sprintf("%d rows", len(s.saved)))
 	return nil
 }
 
@@ -285,14 +282,14 @@ func (s *syncing[R, In, Out]) saveItem(ctx context.Context, tx *store.Tx, p *syn
 		s.updated++
 	default:
 		s.updated++
-		s.noun.row(&p.row).UpdatedAt = now()
+		s.noun.row(&p.row).UpdatedAt = store.Now()
 		if err = s.update(tx, ctx, p.row); err == nil {
 			var users []store.Forward
 			users, err = s.users(ctx, tx, &p.row)
 			s.concerned = append(s.concerned, users...)
 		}
 		if err == nil {
-			err = s.tell(ctx, tx, &p.row, changes(p.before, p.row))
+			err = s.tell(ctx, tx, &p.row, audit.Changes(p.before, p.row))
 		}
 	}
 	s.saved = append(s.saved, p.row)
@@ -301,6 +298,5 @@ func (s *syncing[R, In, Out]) saveItem(ctx context.Context, tx *store.Tx, p *syn
 
 // tell adds an entry about one row to the audit.
 func (s *syncing[R, In, Out]) tell(ctx context.Context, tx *store.Tx, row *R, detail string) error {
-	act := ActOf(ctx)
-	return act.tell(ctx, tx, object{action: act.Action, scope: s.scope, id: s.noun.row(row).ID, name: s.noun.label(row), detail: detail})
+	return audit.Of(ctx).Tell(ctx, tx, audit.Object{Scope: s.scope, ID: s.noun.row(row).ID, Name: s.noun.label(row), Detail: detail})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/forward"
 	"github.com/adit-tunnel/adit/internal/store"
 )
@@ -22,17 +23,10 @@ func (a *App) CreateTeam(ctx context.Context, who Caller, in api.TeamInput) (api
 	if name == "" {
 		return api.Team{}, api.Invalid("name should not be empty")
 	}
-	id, err := newID()
-	if err != nil {
-		return api.Team{}, err
-	}
-	at := now()
-	t := store.Team{ID: id, Name: name, OwnerID: who.UserID, CreatedAt: at, UpdatedAt: at}
-	owner, err := newMembership(t.ID, who.UserID, access.Owner)
-	if err != nil {
-		return api.Team{}, err
-	}
-	err = a.change(ctx, func(tx *store.Tx) error {
+	at := store.Now()
+	t := store.Team{ID: store.NewID(), Name: name, OwnerID: who.UserID, CreatedAt: at, UpdatedAt: at}
+	owner := newMembership(t.ID, who.UserID, access.Owner)
+	err := a.change(ctx, func(tx *store.Tx) error {
 		switch _, err := tx.TeamByName(ctx, t.Name); {
 		case err == nil:
 			return &api.Error{Code: api.CodeConflict, Message: fmt.Sprintf("The name %q is taken by another team", t.Name)}
@@ -49,7 +43,7 @@ func (a *App) CreateTeam(ctx context.Context, who Caller, in api.TeamInput) (api
 		if t.InviteCode, err = freeInviteCode(ctx, &tx.Reader); err != nil {
 			return err
 		}
-		ActOf(ctx).About(access.Team(t.ID), t.ID, t.Name)
+		audit.Of(ctx).About(access.Team(t.ID), t.ID, t.Name)
 		if err := tx.CreateTeam(ctx, t); err != nil {
 			return err
 		}
@@ -178,7 +172,7 @@ func (a *App) RotateInviteCode(ctx context.Context, who access.Actor, id string)
 		if shown.InviteCode, err = freeInviteCode(ctx, &tx.Reader); err != nil {
 			return err
 		}
-		return tx.SetInviteCode(ctx, t.ID, shown.InviteCode, now())
+		return tx.SetInviteCode(ctx, t.ID, shown.InviteCode, store.Now())
 	})
 	return shown, err
 }
@@ -200,7 +194,7 @@ func loadTeam(ctx context.Context, r *store.Reader, who access.Actor, id string,
 		case err != nil:
 			return t, err
 		default:
-			ActOf(ctx).About(access.Team(id), t.ID, t.Name)
+			audit.Of(ctx).About(access.Team(id), t.ID, t.Name)
 		}
 	}
 	switch verdict {

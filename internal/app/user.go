@@ -13,6 +13,7 @@ import (
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/auth"
 	"github.com/adit-tunnel/adit/internal/redact"
 	"github.com/adit-tunnel/adit/internal/store"
@@ -24,6 +25,20 @@ type Caller struct {
 	User      api.User
 	SessionID string // empty for an API token
 	TokenID   string // the API token's; empty for a session
+}
+
+type callerKey struct{}
+
+// WithCaller gives a context for the use cases that somebody asks for, with the
+// audit's act of the same name.
+func WithCaller(ctx context.Context, who Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, who)
+}
+
+// CallerOf gives the caller of a context, nobody outside of any.
+func CallerOf(ctx context.Context) Caller {
+	who, _ := ctx.Value(callerKey{}).(Caller)
+	return who
 }
 
 func toUser(u store.User) api.User {
@@ -49,13 +64,9 @@ func (a *App) Register(ctx context.Context, v Visit, in api.Registration) (api.R
 	if err != nil {
 		return api.Registered{}, fmt.Errorf("hash password: %w", err)
 	}
-	id, err := newID()
-	if err != nil {
-		return api.Registered{}, err
-	}
-	at := now()
+	at := store.Now()
 	user := store.User{
-		ID: id, Email: in.Email, Username: in.Username, PasswordHash: hash, CreatedAt: at, UpdatedAt: at,
+		ID: store.NewID(), Email: in.Email, Username: in.Username, PasswordHash: hash, CreatedAt: at, UpdatedAt: at,
 	}
 	token, session, err := a.newSession(user)
 	if err != nil {
@@ -79,11 +90,11 @@ func (a *App) Register(ctx context.Context, v Visit, in api.Registration) (api.R
 				return err
 			}
 		}
-		act, scope := ActOf(ctx), access.Installation()
+		act, scope := audit.Of(ctx), access.Installation()
 		if welcome.team != nil {
 			scope = access.Team(welcome.team.ID) // whose owner wants to know
 		}
-		act.by(user)
+		act.By(user)
 		act.About(scope, user.ID, user.Email)
 		return tx.CreateSession(ctx, session)
 	})
@@ -252,7 +263,7 @@ func (a *App) Login(ctx context.Context, from netip.Addr, in api.Credentials) (a
 	}
 	err = a.change(ctx, func(tx *store.Tx) error {
 		// Whoever adds a session takes out those that have ended.
-		if _, err := tx.PurgeSessions(ctx, now()); err != nil {
+		if _, err := tx.PurgeSessions(ctx, store.Now()); err != nil {
 			return err
 		}
 		// The password may have been changed, or the user disabled, since it was
@@ -291,13 +302,13 @@ func (a *App) verify(ctx context.Context, in api.Credentials) (user store.User, 
 	if err != nil {
 		return user, false, err
 	}
-	act := ActOf(ctx)
+	act := audit.Of(ctx)
 	act.About(access.Installation(), user.ID, user.Email)
 	if ok, err = a.Hasher.Verify(ctx, user.PasswordHash, password); err != nil {
 		return user, false, fmt.Errorf("verify password of user %s: %w", user.ID, err)
 	}
 	if ok && !user.Disabled {
-		act.by(user)
+		act.By(user)
 	}
 	return user, ok && !user.Disabled, nil
 }
@@ -324,7 +335,7 @@ func (a *App) Authenticate(ctx context.Context, token redact.Secret) (Caller, er
 		refused.Err = err
 		return Caller{}, refused
 	}
-	user, err := a.Store.UserBySession(ctx, claims.SessionID, now())
+	user, err := a.Store.UserBySession(ctx, claims.SessionID, store.Now())
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return Caller{}, refused
@@ -351,7 +362,7 @@ func (a *App) caller(ctx context.Context, user store.User) (Caller, error) {
 // he has is worthless from then on.
 func (a *App) Logout(ctx context.Context, who Caller) error {
 	return a.change(ctx, func(tx *store.Tx) error {
-		ActOf(ctx).About(access.Personal(who.UserID), who.UserID, who.User.Email)
+		audit.Of(ctx).About(access.Personal(who.UserID), who.UserID, who.User.Email)
 		if who.TokenID == "" {
 			return tx.DeleteSession(ctx, who.SessionID)
 		}
@@ -375,10 +386,10 @@ func (a *App) ChangePassword(ctx context.Context, who Caller, from netip.Addr, i
 	if err != nil {
 		return err
 	}
-	act := ActOf(ctx)
+	act := audit.Of(ctx)
 	act.About(access.Personal(user.ID), user.ID, user.Email)
 	err = a.unguessed(ctx, a.logins, user.Email, from, func() (bool, error) {
-		act.guesses()
+		act.Guesses()
 		ok, err := a.Hasher.Verify(ctx, user.PasswordHash, redact.New(string(in.CurrentPassword)))
 		switch {
 		case err != nil:
@@ -405,7 +416,7 @@ func (a *App) ChangePassword(ctx context.Context, who Caller, from netip.Addr, i
 		if current.PasswordHash.Reveal() != user.PasswordHash.Reveal() {
 			return api.Invalid("currentPassword is wrong")
 		}
-		if err := tx.SetPassword(ctx, user.ID, hash, now()); err != nil {
+		if err := tx.SetPassword(ctx, user.ID, hash, store.Now()); err != nil {
 			return err
 		}
 		if err := tx.DeleteAPITokens(ctx, user.ID); err != nil {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/app"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/httpapi/strictjson"
 )
 
@@ -156,8 +157,9 @@ func (h *routes) act(ctx context.Context, op huma.Operation) (_ context.Context,
 		return ctx, func(error) {}
 	}
 	r := requestFrom(ctx)
-	ctx = app.WithAct(ctx, &app.Act{Action: op.OperationID, Caller: r.caller, Address: r.address, Request: r.id})
-	return ctx, func(err error) { h.app.Record(ctx, err) }
+	who := audit.Actor{UserID: r.caller.UserID, Email: r.caller.User.Email, TokenID: r.caller.TokenID}
+	ctx = audit.With(ctx, &audit.Act{Action: op.OperationID, Actor: who, Address: r.address, Request: r.id})
+	return app.WithCaller(ctx, r.caller), func(err error) { h.app.Record(ctx, err) }
 }
 
 // handleBody registers an operation with a body of type B. rules find what is

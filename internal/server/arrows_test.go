@@ -19,7 +19,7 @@ var (
 		"internal/site", "internal/socks5", "internal/sshserver", "internal/sshsite",
 	}
 	controlPlane = []string{
-		"internal/access", "internal/app", "internal/archive", "internal/auth", "internal/cli", "internal/config", "internal/demo",
+		"internal/access", "internal/app", "internal/archive", "internal/audit", "internal/auth", "internal/cli", "internal/config", "internal/demo",
 		"internal/httpapi", "internal/secret", "internal/server", "internal/store", "internal/webui",
 	}
 	leaves = []string{"api", "internal/redact"}
@@ -37,7 +37,7 @@ var arrows = []struct {
 		[]string{"internal/lobby", "internal/pipe", "internal/policy", "internal/proxy", "internal/site", "internal/socks5", "internal/sshserver", "internal/sshsite", "internal/link"},
 		[]string{"internal/forward", "internal/relay", "internal/peer"}},
 	{"use cases stand on these, not these on use cases",
-		[]string{"internal/access", "internal/auth", "internal/secret", "internal/store"},
+		[]string{"internal/access", "internal/audit", "internal/auth", "internal/secret", "internal/store"},
 		[]string{"internal/app", "internal/httpapi", "internal/webui", "internal/config", "internal/server", "internal/demo", "internal/cli"}},
 	{"use cases know no HTTP and no process",
 		[]string{"internal/app"},

@@ -11,6 +11,7 @@ import (
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/access"
 	"github.com/adit-tunnel/adit/internal/app"
+	"github.com/adit-tunnel/adit/internal/audit"
 	"github.com/adit-tunnel/adit/internal/clientaddr"
 	"github.com/adit-tunnel/adit/internal/httpapi/relayapi"
 	"github.com/adit-tunnel/adit/internal/redact"
@@ -58,7 +59,7 @@ func about(ctx context.Context, kind relay.Kind, token redact.Secret) {
 	if !token.IsZero() {
 		name += " " + relayapi.Shortened(token)
 	}
-	app.ActOf(ctx).About(access.Installation(), "", name)
+	audit.Of(ctx).About(access.Installation(), "", name)
 }
 
 // kind is what a token is; empty when there is none.
@@ -95,6 +96,6 @@ func acts(next http.Handler, trust []netip.Prefix) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		action := map[string]string{http.MethodPost: addRelayToken, http.MethodDelete: removeRelayToken}[r.Method]
 		address, _ := clientaddr.Of(r, trust)
-		next.ServeHTTP(w, r.WithContext(app.WithAct(r.Context(), &app.Act{Action: action, Address: address})))
+		next.ServeHTTP(w, r.WithContext(audit.With(r.Context(), &audit.Act{Action: action, Address: address})))
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/adit-tunnel/adit/api"
 	"github.com/adit-tunnel/adit/internal/archive"
@@ -105,7 +104,7 @@ func (d *data) dump(ctx context.Context, to io.Writer, cfg config.Transfer) (*ro
 	}
 	lines, rows := lineWriter{to: w}, newRowCount()
 	err = lines.put(headLine{
-		Format: lineFormat, Schema: schema, Adit: telemetry.ReadBuild().String(), At: time.Now().UTC().Truncate(time.Millisecond), Keys: d.keys.Text().Reveal(),
+		Format: lineFormat, Schema: schema, Adit: telemetry.ReadBuild().String(), At: store.Now(), Keys: d.keys.Text().Reveal(),
 	})
 	if err != nil {
 		return nil, err

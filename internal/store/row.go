@@ -3,9 +3,18 @@ package store
 import (
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/adit-tunnel/adit/internal/access"
 	"github.com/adit-tunnel/adit/internal/redact"
 )
+
+// Now is the present as the database keeps it: UTC, to the millisecond.
+func Now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// NewID makes the id of a row: a UUIDv7 (RFC 9562, section 5.7), so that ids
+// sort by their age.
+func NewID() string { return uuid.Must(uuid.NewV7()).String() } // never fails: rand.Read does not
 
 // Row is what servers, keys and forwards have in common.
 type Row struct {

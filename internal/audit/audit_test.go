@@ -1,4 +1,4 @@
-package app
+package audit
 
 import (
 	"fmt"
@@ -35,10 +35,10 @@ func TestChangesAreNamedAsClientsKnowThem(t *testing.T) {
 	}
 	before := store.Server{Name: "a", KeyRef: "k", KeyID: "1"}
 	after := store.Server{Name: "b", KeyID: "2", Password: []byte("x"), Row: store.Row{LocalID: "l", UpdatedAt: time.Now()}}
-	if got := changes(before, after); got != "changed: localId, name, password, keyId" {
+	if got := Changes(before, after); got != "changed: localId, name, password, keyId" {
 		t.Error(got)
 	}
-	if got := changes(before, before); got != "" {
+	if got := Changes(before, before); got != "" {
 		t.Error(got)
 	}
 }
@@ -96,13 +96,12 @@ func TestWhatIsLeftOutIsToldWhenTheMinuteIsOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = db.Close() }()
-		a := New(Options{Store: db, Logger: slog.New(slog.DiscardHandler)})
-		defer a.Close()
+		l := NewLog(db, slog.New(slog.DiscardHandler))
+		defer l.Close()
 		refuse := func(n int) {
 			for range n {
-				act := &Act{Action: "delete-server", Caller: Caller{User: api.User{Email: "bob@example.com"}}}
-				act.Caller.UserID = "bob"
-				a.Record(WithAct(t.Context(), act), &api.Error{Code: api.CodeForbidden})
+				act := &Act{Action: "delete-server", Actor: Actor{UserID: "bob", Email: "bob@example.com"}}
+				l.Record(With(t.Context(), act), &api.Error{Code: api.CodeForbidden})
 			}
 		}
 		told := func(action string) []store.AuditEntry {
@@ -143,13 +142,13 @@ func TestTheAuditIsTrimmedToTheLastOldEntry(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	a := New(Options{Store: db, Logger: slog.New(slog.DiscardHandler)})
-	defer a.Close()
+	l := NewLog(db, slog.New(slog.DiscardHandler))
+	defer l.Close()
 	err = db.Write(t.Context(), func(tx *store.Tx) error {
 		for i := range 2*trimBatch + 2 {
-			e := store.AuditEntry{ID: fmt.Sprint(i), At: now().AddDate(-2, 0, 0), Scope: access.Installation(), Action: "old", Result: api.ResultOK}
+			e := store.AuditEntry{ID: fmt.Sprint(i), At: store.Now().AddDate(-2, 0, 0), Scope: access.Installation(), Action: "old", Result: api.ResultOK}
 			if i == 0 {
-				e.At = now()
+				e.At = store.Now()
 			}
 			if err := tx.AppendAudit(t.Context(), e); err != nil {
 				return err
@@ -160,7 +159,7 @@ func TestTheAuditIsTrimmedToTheLastOldEntry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.TrimAudit(t.Context()); err != nil {
+	if err := l.Trim(t.Context(), store.Now().AddDate(-1, 0, 0)); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := db.CountAudit(t.Context(), store.AuditFilter{}); n != 1 || err != nil {

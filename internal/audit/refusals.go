@@ -1,4 +1,4 @@
-package app
+package audit
 
 import (
 	"context"
@@ -88,23 +88,37 @@ func (r *refusals) settle(key string) (left int, since time.Time) {
 	return n.left, n.since
 }
 
-// tellable reports whether the audit is to have this entry of a refusal. Of one
-// actor, or address where nobody is logged in, it has so many a minute; how many
-// it does not have is told in one entry when the minute is over.
-func (a *App) tellable(e store.AuditEntry) bool {
+// tellable reports whether an entry of a refusal is to be saved. Of one actor, or
+// address where nobody is logged in, so many a minute are; how many are not is
+// told in one entry when the minute is over.
+func (l *Log) tellable(e store.AuditEntry) bool {
 	key := e.ActorID
 	if key == "" {
 		key = network(e.Address)
 	}
-	counted, tell, first, ends := a.refused.count(key, time.Now())
+	counted, tell, first, ends := l.refused.count(key, time.Now())
 	if first {
 		who := store.AuditEntry{ActorID: e.ActorID, Actor: e.Actor, Address: e.Address}
 		if counted != key {
 			who = store.AuditEntry{}
 		}
-		a.work.Go(func() { a.tellLeftOut(counted, who, ends) })
+		l.work.Go(func() { l.tellLeftOut(counted, who, ends) })
 	}
 	return tell
+}
+
+// tellLeftOut waits for the end of a window, or of the Log, and tells then.
+func (l *Log) tellLeftOut(key string, who store.AuditEntry, ends time.Time) {
+	over := time.NewTimer(time.Until(ends))
+	defer over.Stop()
+	select {
+	case <-over.C:
+	case <-l.running.Done():
+	}
+	left, since := l.refused.settle(key)
+	who.ID, who.At, who.Scope, who.Action, who.Result = store.NewID(), store.Now(), access.Installation(), leftOutAction, string(api.CodeTooManyRequests)
+	who.Detail = fmt.Sprintf("%d refusals from %s on are not recorded", left, since.UTC().Format(time.RFC3339))
+	l.save(context.WithoutCancel(l.running), who)
 }
 
 // network is what counts as one address: a /64 of IPv6.
@@ -118,25 +132,4 @@ func network(address string) string {
 		addr = prefix.Addr()
 	}
 	return addr.String()
-}
-
-// tellLeftOut waits for the end of a window, or of the App, and tells then.
-func (a *App) tellLeftOut(key string, who store.AuditEntry, ends time.Time) {
-	over := time.NewTimer(time.Until(ends))
-	defer over.Stop()
-	select {
-	case <-over.C:
-	case <-a.running.Done():
-	}
-	left, since := a.refused.settle(key)
-	ctx := context.WithoutCancel(a.running)
-	id, err := newID()
-	if err == nil {
-		who.ID, who.At, who.Scope, who.Action, who.Result = id, now(), access.Installation(), leftOutAction, string(api.CodeTooManyRequests)
-		who.Detail = fmt.Sprintf("%d refusals from %s on are not recorded", left, since.UTC().Format(time.RFC3339))
-		err = a.write(ctx, func(tx *store.Tx) error { return tx.AppendAudit(ctx, who) })
-	}
-	if err != nil {
-		a.Logger.ErrorContext(ctx, "not recorded in the audit", "action", leftOutAction, "actor", who.ActorID, "left", left, "error", err)
-	}
 }
