@@ -55,8 +55,8 @@ func (st *Stream) grant(n int) {
 }
 
 // takeLocked accounts for n bytes that the user took, and makes the window as
-// wide as it has use for: wider if more than half of it was taken in this round;
-// narrower, by half at most, in a round that follows two in each of which less
+// wide as it has use for: wider if more than half of it was taken in this round,
+// at once as wide as other streams of the link had use for before; narrower, by half at most, in a round that follows two in each of which less
 // than an eighth was, if credit is short. (What comes in bursts may come twice in
 // one round and not at all in the next.) A window that was halved for that is far
 // from being widened, so that a steady user's comes to rest.
@@ -78,7 +78,8 @@ func (st *Stream) takeLocked(n int) {
 	}
 	st.taken += n
 	if 2*st.taken > st.window && st.window < maxWindow && !st.widened && w.measured() {
-		more := w.widen(min(3*st.window, maxWindow-st.window))
+		want := max(4*st.window, w.use(st.window))
+		more := w.widen(min(want, maxWindow) - st.window)
 		st.window += more
 		st.pending += more
 		st.widened = more > 0

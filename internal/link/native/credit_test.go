@@ -166,6 +166,38 @@ func TestAWindowGrowsToWhatTheWayHoldsAndNotFurther(t *testing.T) {
 	})
 }
 
+// What one stream found out about the way, the next need not find out again.
+func TestAWindowIsAtOnceAsWideAsOthersHadUseFor(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e, g := newGiver(t, true)
+		g.net.SetLatency(50 * time.Millisecond)
+		first, second := g.stream(), g.stream()
+		go g.keepUp()
+		for range 100 { // 1 MiB is under way
+			_, err := io.CopyN(io.Discard, first, 100<<10)
+			must(t, err)
+			time.Sleep(10 * time.Millisecond)
+		}
+		had := first.window
+		if had < 1<<20 {
+			t.Errorf("the first window has %d bytes", had)
+		}
+		must(t, first.Close())
+		_, err := io.CopyN(io.Discard, second, initialWindow/2)
+		must(t, err)
+		if n := windowOf(second); n != initialWindow {
+			t.Errorf("the window has %d bytes when half of the first was taken", n)
+		}
+		_, err = io.CopyN(io.Discard, second, 1)
+		must(t, err)
+		if n := windowOf(second); n <= 4*initialWindow || n < had/4 || n > had {
+			t.Errorf("the window has %d bytes, the first had use for %d of %d", n, had/4, had)
+		}
+		must(t, second.Close())
+		wantNothingLeft(t, e)
+	})
+}
+
 func windowOf(st *Stream) int {
 	st.mu.Lock()
 	defer st.mu.Unlock()

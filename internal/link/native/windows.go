@@ -15,6 +15,7 @@ type windows struct {
 	epoch   atomic.Uint64 // of the last pong: the number of the round that it began
 	asked   atomic.Uint64 // of the last ping; epoch, or one more while it is not answered
 	askedAt atomic.Int64  // when that was first sent, in nanoseconds since 1970
+	used    atomic.Int64  // the widest window of which a stream's user took more than half in a round
 	granted budget
 }
 
@@ -120,6 +121,21 @@ const maxRound = 2 * time.Second
 // round trip.
 func (w *windows) measured() bool {
 	return w.asked.Load() == w.epoch.Load() || time.Now().UnixNano()-w.askedAt.Load() < int64(maxRound)
+}
+
+// use says that a stream has use for a window of n bytes, and gives the widest
+// that any had use for. It is what the way holds, or did: a window that is wider
+// costs nothing until credit is short, and then it gets narrower.
+func (w *windows) use(n int) int {
+	for {
+		used := w.used.Load()
+		if int64(n) <= used {
+			return int(used)
+		}
+		if w.used.CompareAndSwap(used, int64(n)) {
+			return n
+		}
+	}
 }
 
 // short reports whether the link or the process has given more than half of
