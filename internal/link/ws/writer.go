@@ -36,6 +36,7 @@ type writer struct {
 	frame    [maxHeader + MaxControl]byte // a control frame
 	born     time.Time
 	deadline time.Duration // what is set, since born
+	backlog  backlog
 
 	mu       sync.Mutex   // guards below
 	free     sync.Cond    // nobody has the turn, or the end of writing came
@@ -54,6 +55,7 @@ func (w *writer) init(conn net.Conn, cfg Config) {
 	w.conn, w.client, w.timeout = conn, cfg.Client, cfg.WriteTimeout
 	w.born = time.Now()
 	w.free.L = &w.mu
+	w.backlog.init(conn)
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
 		w.vectored = true
@@ -224,6 +226,7 @@ func (w *writer) writeFrame(op Opcode, parts [][]byte, owned bool) error {
 	if w.client {
 		h.key = w.keys.next()
 	}
+	w.backlog.wrote(h.length)
 	head := appendHeader(w.head[:0], h)
 	if !w.vectored || h.length < gatherFrom || w.client && !owned {
 		return w.copyOut(head, parts, h.key)

@@ -1,0 +1,67 @@
+package ws
+
+import (
+	"net"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// bounds is what the kernel says of how much may wait in a connection.
+func bounds(t *testing.T, conn *net.TCPConn) (n int) {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		if n, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestLittleWaitsInTheKernelUnlessPacketsAreLost(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp := conn.(*net.TCPConn)
+	system := bounds(t, tcp)
+	c := New(conn, nil, Config{})
+	defer func() { _ = c.Close() }()
+	b := &c.w.backlog
+	if n := bounds(t, tcp); n != maxUnsent {
+		t.Errorf("%d bytes may wait", n)
+	}
+	b.wrote(lookEvery)
+	if n := bounds(t, tcp); n != maxUnsent {
+		t.Errorf("%d bytes may wait after a look", n)
+	}
+	b.lost = 7 // as if there had been more then: nothing is lost on the loopback
+	b.wrote(lookEvery - 1)
+	if n := bounds(t, tcp); n != maxUnsent {
+		t.Errorf("%d bytes may wait before the next look", n)
+	}
+	for range calmLooks {
+		b.wrote(1)
+		b.wrote(lookEvery - 1)
+		if n := bounds(t, tcp); n != system {
+			t.Fatalf("%d bytes may wait soon after a loss", n)
+		}
+	}
+	b.wrote(lookEvery)
+	if n := bounds(t, tcp); n != maxUnsent {
+		t.Errorf("%d bytes may wait long after it", n)
+	}
+}
