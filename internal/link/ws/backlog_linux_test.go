@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"crypto/tls"
 	"net"
 	"testing"
 
@@ -38,7 +39,7 @@ func TestLittleWaitsInTheKernelUnlessPacketsAreLost(t *testing.T) {
 	}
 	tcp := conn.(*net.TCPConn)
 	system := bounds(t, tcp)
-	c := New(conn, nil, Config{})
+	c := New(tls.Client(conn, nil), nil, Config{}) // which stands on it
 	defer func() { _ = c.Close() }()
 	b := &c.w.backlog
 	if n := bounds(t, tcp); n != maxUnsent {
