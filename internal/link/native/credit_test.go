@@ -167,8 +167,9 @@ func TestAWindowGrowsToWhatTheWayHoldsAndNotFurther(t *testing.T) {
 }
 
 // What one stream found out about the way, the next need not find out again.
+// Not parallel: the account is the process's.
 func TestAWindowIsAtOnceAsWideAsOthersHadUseFor(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		e, g := newGiver(t, true)
 		g.net.SetLatency(50 * time.Millisecond)
 		first, second := g.stream(), g.stream()
@@ -194,6 +195,39 @@ func TestAWindowIsAtOnceAsWideAsOthersHadUseFor(t *testing.T) {
 			t.Errorf("the window has %d bytes, the first had use for %d of %d", n, had/4, had)
 		}
 		must(t, second.Close())
+		wantNothingLeft(t, e)
+	})
+}
+
+// Who takes a little and is idle then keeps what he got, which must not be all.
+// Not parallel: the account is the process's.
+func TestThoseWhoTakeLittleLeaveCreditToOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, g := newGiver(t, true)
+		g.net.SetLatency(50 * time.Millisecond)
+		first := g.stream()
+		var others []*Stream
+		for range 40 {
+			others = append(others, g.stream())
+		}
+		go g.keepUp()
+		for range 100 { // 1 MiB is under way
+			_, err := io.CopyN(io.Discard, first, 100<<10)
+			must(t, err)
+			time.Sleep(10 * time.Millisecond)
+		}
+		must(t, first.Close())
+		for _, st := range others {
+			_, err := io.CopyN(io.Discard, st, 40<<10)
+			must(t, err)
+			time.Sleep(200 * time.Millisecond)
+		}
+		if n := e.windows.granted.given.Load(); n < maxLinkCredit/8 || n > maxLinkCredit/2 {
+			t.Errorf("they have %d bytes of the link's %d", n, maxLinkCredit)
+		}
+		for _, st := range others {
+			must(t, st.Close())
+		}
 		wantNothingLeft(t, e)
 	})
 }

@@ -58,6 +58,9 @@ func (b *budget) give(n int64) { b.given.Add(-n) }
 // short reports whether more than half is given.
 func (b *budget) short() bool { return b.given.Load() > b.limit/2 }
 
+// ample reports whether at most a quarter is given.
+func (b *budget) ample() bool { return b.given.Load() <= b.limit/4 }
+
 func (w *windows) init(conn *ws.Conn) {
 	w.conn = conn
 	w.granted.limit = maxLinkCredit
@@ -124,18 +127,17 @@ func (w *windows) measured() bool {
 }
 
 // use says that a stream has use for a window of n bytes, and gives the widest
-// that any had use for. It is what the way holds, or did: a window that is wider
-// costs nothing until credit is short, and then it gets narrower.
+// that any had use for: what the way holds, or did. Who then is idle keeps what
+// he got, so it is n while more than a quarter of the credit is given.
 func (w *windows) use(n int) int {
-	for {
-		used := w.used.Load()
-		if int64(n) <= used {
-			return int(used)
-		}
-		if w.used.CompareAndSwap(used, int64(n)) {
-			return n
-		}
+	used := w.used.Load()
+	for int64(n) > used && !w.used.CompareAndSwap(used, int64(n)) {
+		used = w.used.Load()
 	}
+	if w.granted.ample() && credit.ample() {
+		return max(n, int(used))
+	}
+	return n
 }
 
 // short reports whether the link or the process has given more than half of

@@ -2,6 +2,7 @@ package ws
 
 import (
 	"crypto/tls"
+	"math"
 	"net"
 )
 
@@ -14,9 +15,14 @@ import (
 const (
 	// maxUnsent is how many bytes wait in the kernel where nothing is lost.
 	maxUnsent = 128 << 10
+	// unbounded leaves it to the kernel.
+	unbounded = math.MaxInt32
 	// lookEvery is after how many bytes written losses are looked for.
 	lookEvery = 512 << 10
-	// calmLooks is how many looks without a loss end the time of losses.
+	// manyLost is how many packets sent again between two looks, which are some
+	// hundred packets apart, are not by the way.
+	manyLost = 2
+	// calmLooks is how many looks without many losses end the time of losses.
 	calmLooks = 32
 )
 
@@ -26,17 +32,31 @@ type backlog struct {
 	socket  *socket // nil where it cannot be bounded
 	written int     // since the last look
 	lost    uint32  // packets sent again, at the last look
-	calm    int     // looks since one that saw a loss; calmLooks at most
+	calm    int     // looks since one that saw many losses; calmLooks at most
+	bounded bool
+}
+
+// look is what a backlog sees of its socket.
+type look struct {
+	lost   uint32 // packets sent again since the connection began
+	unsent uint32 // bytes that wait
 }
 
 func (b *backlog) init(conn net.Conn) {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
 	}
-	if t, ok := conn.(*net.TCPConn); ok {
-		b.socket = openSocket(t)
+	t, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
 	}
-	b.calm = calmLooks
+	if b.socket = openSocket(t); b.socket == nil {
+		return
+	}
+	if seen, ok := b.socket.look(); ok {
+		b.lost = seen.lost // by the handshake
+	}
+	b.calm, b.bounded = calmLooks, true
 	b.socket.bound(maxUnsent)
 }
 
@@ -49,26 +69,31 @@ func (b *backlog) wrote(n int64) {
 		return
 	}
 	b.written = 0
-	lost, ok := b.socket.lost()
+	seen, ok := b.socket.look()
 	if !ok {
 		return
 	}
-	was := b.calm == calmLooks
-	switch is := b.judge(lost); {
-	case is && !was:
+	switch bounded := b.judge(seen); {
+	case bounded && !b.bounded:
 		b.socket.bound(maxUnsent)
-	case was && !is:
-		b.socket.bound(0)
+		b.bounded = true
+	case !bounded && b.bounded:
+		b.socket.bound(unbounded)
+		b.bounded = false
 	}
 }
 
-// judge takes what was lost since the connection began, and says whether the way
-// is calm.
-func (b *backlog) judge(lost uint32) bool {
-	if lost != b.lost {
-		b.lost, b.calm = lost, 0
-	} else if b.calm < calmLooks {
+// judge says whether what waits is to be bounded. It begins to be only when
+// little waits: nothing more is taken until half of the bound is left, and the
+// peer may need longer for the rest than a write may take.
+func (b *backlog) judge(seen look) bool {
+	many := seen.lost-b.lost >= manyLost
+	b.lost = seen.lost
+	switch {
+	case many:
+		b.calm = 0
+	case b.calm < calmLooks:
 		b.calm++
 	}
-	return b.calm == calmLooks
+	return b.calm == calmLooks && (b.bounded || seen.unsent <= maxUnsent/2)
 }

@@ -18,21 +18,18 @@ func openSocket(conn *net.TCPConn) *socket {
 	return &socket{raw}
 }
 
-// bound says how many bytes may wait to be sent; 0 is what the system says. A
-// kernel that refuses goes on as it did.
+// bound says how many bytes may wait to be sent. A kernel that refuses goes on
+// as it did.
 func (s *socket) bound(n int) {
-	if s != nil {
-		_ = s.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, n) })
-	}
+	_ = s.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, n) })
 }
 
-// lost tells how many packets were sent again since the connection began.
-func (s *socket) lost() (n uint32, ok bool) {
+func (s *socket) look() (seen look, ok bool) {
 	err := s.raw.Control(func(fd uintptr) {
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		if ok = err == nil; ok {
-			n = info.Total_retrans
+			seen = look{info.Total_retrans, info.Notsent_bytes}
 		}
 	})
-	return n, ok && err == nil
+	return seen, ok && err == nil
 }

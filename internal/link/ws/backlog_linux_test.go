@@ -38,7 +38,6 @@ func TestLittleWaitsInTheKernelUnlessPacketsAreLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	tcp := conn.(*net.TCPConn)
-	system := bounds(t, tcp)
 	c := New(tls.Client(conn, nil), nil, Config{}) // which stands on it
 	defer func() { _ = c.Close() }()
 	b := &c.w.backlog
@@ -49,7 +48,7 @@ func TestLittleWaitsInTheKernelUnlessPacketsAreLost(t *testing.T) {
 	if n := bounds(t, tcp); n != maxUnsent {
 		t.Errorf("%d bytes may wait after a look", n)
 	}
-	b.lost = 7 // as if there had been more then: nothing is lost on the loopback
+	b.lost -= manyLost // nothing is lost on the loopback
 	b.wrote(lookEvery - 1)
 	if n := bounds(t, tcp); n != maxUnsent {
 		t.Errorf("%d bytes may wait before the next look", n)
@@ -57,12 +56,40 @@ func TestLittleWaitsInTheKernelUnlessPacketsAreLost(t *testing.T) {
 	for range calmLooks {
 		b.wrote(1)
 		b.wrote(lookEvery - 1)
-		if n := bounds(t, tcp); n != system {
+		if n := bounds(t, tcp); n != unbounded {
 			t.Fatalf("%d bytes may wait soon after a loss", n)
 		}
 	}
 	b.wrote(lookEvery)
 	if n := bounds(t, tcp); n != maxUnsent {
 		t.Errorf("%d bytes may wait long after it", n)
+	}
+}
+
+func TestTheBoundIsSetAgainWhenTheWayIsCalmAndLittleWaits(t *testing.T) {
+	t.Parallel()
+	b := backlog{calm: calmLooks, bounded: true}
+	said := func(lost, unsent uint32) bool {
+		b.bounded = b.judge(look{b.lost + lost, unsent})
+		return b.bounded
+	}
+	for range 100 {
+		if !said(manyLost-1, 1<<20) {
+			t.Fatal("single losses lift the bound")
+		}
+	}
+	if said(manyLost, 0) {
+		t.Error("it is bounded where much is lost")
+	}
+	for range calmLooks - 1 {
+		if said(0, 0) {
+			t.Fatal("it is bounded too soon")
+		}
+	}
+	if said(0, maxUnsent/2+1) || said(0, 1<<20) {
+		t.Error("it is bounded while much waits")
+	}
+	if !said(0, maxUnsent/2) || !said(0, 1<<20) {
+		t.Error("it stays unbounded")
 	}
 }

@@ -11,4 +11,4 @@ func openSocket(*net.TCPConn) *socket { return nil }
 
 func (*socket) bound(int) {}
 
-func (*socket) lost() (uint32, bool) { return 0, false }
+func (*socket) look() (look, bool) { return look{}, false }
