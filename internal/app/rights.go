@@ -54,16 +54,17 @@ func checked(ctx context.Context, tx *store.Tx, fn func(*store.Tx) error) error 
 		return err
 	}
 	err = fn(tx)
-	if refused := less(who.Actor, is, audit.Of(ctx).Scope()); refused != nil {
+	scope, named := audit.Of(ctx).Scope()
+	if refused := less(who.Actor, is, scope, named); refused != nil {
 		return refused
 	}
 	return err
 }
 
 // less refuses what was done in a scope by somebody who is not to it any more
-// what he was when he was let in. A team that he is not in any more, or that is
-// no more, is not there for him.
-func less(was, is access.Actor, scope access.Scope) error {
+// what he was when he was let in. Of a team that he is not in any more, or that is
+// no more, nothing is there for him, unless the request named the team itself.
+func less(was, is access.Actor, scope access.Scope, named bool) error {
 	if scope == access.Installation() && was.Admin && !is.Admin {
 		return refused(is, access.Administer, scope, notAnOperator)
 	}
@@ -73,7 +74,7 @@ func less(was, is access.Actor, scope access.Scope) error {
 	switch {
 	case !member || before == after:
 		return nil
-	case !stays:
+	case !stays && !named:
 		return &api.Error{Code: api.CodeNotFound, Message: "Not found", Hint: "you are not in that team any more"}
 	}
 	return &api.Error{Code: api.CodeForbidden, Message: "Your role in the team has changed meanwhile"}

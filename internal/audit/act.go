@@ -32,6 +32,7 @@ type Act struct {
 	mu     sync.Mutex // guards below
 	by     Actor      // who it turned out to be, where nobody was logged in
 	scope  access.Scope
+	named  bool   // the request says where it takes place, and not only about what
 	id     string // of the object
 	object string // its name
 	detail string // what it is made, or why
@@ -54,18 +55,19 @@ func Of(ctx context.Context) *Act {
 	return new(Act)
 }
 
-// In says where the act takes place.
+// In says where the act takes place, as the request itself does.
 func (act *Act) In(scope access.Scope) {
 	act.mu.Lock()
 	defer act.mu.Unlock()
-	act.scope = scope
+	act.scope, act.named = scope, true
 }
 
-// Scope is where the act takes place, as far as it was said.
-func (act *Act) Scope() access.Scope {
+// Scope is where the act takes place, as far as it was said, and whether the
+// request itself named that.
+func (act *Act) Scope() (scope access.Scope, named bool) {
 	act.mu.Lock()
 	defer act.mu.Unlock()
-	return act.scope
+	return act.scope, act.named
 }
 
 // About says what the act is about.

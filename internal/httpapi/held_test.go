@@ -60,7 +60,7 @@ func TestAChangeIsNotMadeWithRightsThatAreGone(t *testing.T) {
 		"a removed developer's new forward": func(f *fixture, ada, bob person, team store.Team, membership string) (answer, int) {
 			return bob.held("POST", "/port-forwards?namespace="+team.ID, newForward, func() {
 				ada.delete("/teams/" + team.ID + "/members/" + membership).is(200)
-			}), 404
+			}), 403
 		},
 		"a removed developer's forward": func(f *fixture, ada, bob person, team store.Team, membership string) (answer, int) {
 			made := ada.post("/port-forwards?namespace="+team.ID, newForward).is(201)
@@ -76,12 +76,12 @@ func TestAChangeIsNotMadeWithRightsThatAreGone(t *testing.T) {
 		"a forward of a team that is no more": func(f *fixture, ada, bob person, team store.Team, _ string) (answer, int) {
 			return bob.held("POST", "/port-forwards?namespace="+team.ID, newForward, func() {
 				ada.delete("/teams/" + team.ID).is(200)
-			}), 404
+			}), 403
 		},
 		"a sync into a team that is no more": func(f *fixture, ada, bob person, team store.Team, _ string) (answer, int) {
 			return bob.held("POST", "/port-forwards/sync?namespace="+team.ID, []object{newForward}, func() {
 				ada.delete("/teams/" + team.ID).is(200)
-			}), 404
+			}), 403
 		},
 		"a token for a team that is no more": func(f *fixture, ada, bob person, team store.Team, _ string) (answer, int) {
 			return bob.held("POST", "/auth/tokens", object{"name": "t", "scope": "read", "namespace": team.ID}, func() {
