@@ -6,12 +6,15 @@ import (
 	"net"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/adit-tunnel/adit/internal/socket"
 )
 
 // direct writes to a socket what it takes at once.
 type direct struct {
 	dst *end
 	raw syscall.RawConn
+	out socket.Output
 	sum *atomic.Int64
 	p   []byte
 	n   int
@@ -50,16 +53,6 @@ func (d *direct) TryWrite(p []byte) int {
 
 // tryWrite never asks to be called again: it does not wait.
 func (d *direct) tryWrite(fd uintptr) bool {
-	for {
-		n, err := syscall.Write(int(fd), d.p)
-		switch err {
-		case nil:
-			d.n = n
-		case syscall.EINTR:
-			continue
-		default:
-			d.err = err // EAGAIN, mostly
-		}
-		return true
-	}
+	d.n, d.err = d.out.Write(fd, d.p) // the error is EAGAIN, mostly
+	return true
 }

@@ -4,14 +4,16 @@ package pipe
 
 import (
 	"io"
-	"os"
 	"syscall"
+
+	"github.com/adit-tunnel/adit/internal/socket"
 )
 
 // socketReader reads a socket and takes a buffer only when there are bytes to
 // put into it: an idle connection costs none.
 type socketReader struct {
 	raw syscall.RawConn
+	in  socket.Input
 	buf *[bufferSize]byte
 	n   int
 	err error
@@ -34,7 +36,6 @@ func socketReaderFor(src io.Reader) reader {
 }
 
 func (r *socketReader) next() ([]byte, error) {
-	r.release() // the chunk of the last call has been used
 	if err := r.raw.Read(r.try); err != nil {
 		return nil, err
 	}
@@ -49,22 +50,14 @@ func (r *socketReader) next() ([]byte, error) {
 
 // tryRead reports false when the socket has nothing, and gives the buffer back for the wait.
 func (r *socketReader) tryRead(fd uintptr) bool {
-	r.buf = takeBuffer()
-	for {
-		r.n, r.err = syscall.Read(int(fd), r.buf[:])
-		if r.err != syscall.EINTR {
-			break
-		}
+	if r.buf == nil { // else its chunk has been used
+		r.buf = takeBuffer()
 	}
-	if r.err == nil {
-		return true
+	var wait bool
+	if r.n, wait, r.err = r.in.Read(fd, r.buf[:]); wait || r.err != nil {
+		r.release()
 	}
-	r.release()
-	if r.err == syscall.EAGAIN {
-		return false
-	}
-	r.err = os.NewSyscallError("read", r.err)
-	return true
+	return !wait
 }
 
 func (r *socketReader) release() {

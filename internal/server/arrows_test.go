@@ -22,7 +22,7 @@ var (
 		"internal/access", "internal/app", "internal/archive", "internal/audit", "internal/auth", "internal/cli", "internal/config", "internal/demo",
 		"internal/httpapi", "internal/secret", "internal/server", "internal/store", "internal/webui",
 	}
-	leaves = []string{"api", "internal/redact"}
+	leaves = []string{"api", "internal/redact", "internal/socket"}
 	// Neither plane, and not in the product unless something imports them.
 	aside = []string{"bench", "client", "cmd", "internal/clientaddr", "internal/telemetry", "internal/testx", "test", "tunnel"}
 )

@@ -29,10 +29,10 @@ const (
 // backlog bounds what waits in the kernel. Whoever has the writer's turn uses it.
 // The zero value does nothing.
 type backlog struct {
-	socket  *socket // nil where it cannot be bounded
-	written int     // since the last look
-	lost    uint32  // packets sent again, at the last look
-	calm    int     // looks since one that saw many losses; calmLooks at most
+	queue   *sendQueue // nil where it cannot be bounded
+	written int        // since the last look
+	lost    uint32     // packets sent again, at the last look
+	calm    int        // looks since one that saw many losses; calmLooks at most
 	bounded bool
 }
 
@@ -50,35 +50,35 @@ func (b *backlog) init(conn net.Conn) {
 	if !ok {
 		return
 	}
-	if b.socket = openSocket(t); b.socket == nil {
+	if b.queue = sendQueueOf(t); b.queue == nil {
 		return
 	}
-	if seen, ok := b.socket.look(); ok {
+	if seen, ok := b.queue.look(); ok {
 		b.lost = seen.lost // by the handshake
 	}
 	b.calm, b.bounded = calmLooks, true
-	b.socket.bound(maxUnsent)
+	b.queue.bound(maxUnsent)
 }
 
 // wrote counts n bytes that are written.
 func (b *backlog) wrote(n int64) {
-	if b.socket == nil {
+	if b.queue == nil {
 		return
 	}
 	if b.written += int(n); b.written < lookEvery {
 		return
 	}
 	b.written = 0
-	seen, ok := b.socket.look()
+	seen, ok := b.queue.look()
 	if !ok {
 		return
 	}
 	switch bounded := b.judge(seen); {
 	case bounded && !b.bounded:
-		b.socket.bound(maxUnsent)
+		b.queue.bound(maxUnsent)
 		b.bounded = true
 	case !bounded && b.bounded:
-		b.socket.bound(unbounded)
+		b.queue.bound(unbounded)
 		b.bounded = false
 	}
 }

@@ -4,11 +4,11 @@ package ws
 
 import "net"
 
-// socket is what a backlog asks of the kernel: nothing, but on Linux.
-type socket struct{}
+// sendQueue is what a backlog asks of the kernel: nothing, but on Linux.
+type sendQueue struct{}
 
-func openSocket(*net.TCPConn) *socket { return nil }
+func sendQueueOf(*net.TCPConn) *sendQueue { return nil }
 
-func (*socket) bound(int) {}
+func (*sendQueue) bound(int) {}
 
-func (*socket) look() (look, bool) { return look{}, false }
+func (*sendQueue) look() (look, bool) { return look{}, false }

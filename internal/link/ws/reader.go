@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/adit-tunnel/adit/internal/socket"
 )
 
 const (
@@ -26,23 +28,24 @@ const (
 // are read by others.
 type reader struct {
 	c          *Conn
-	client     bool
+	from       io.Reader // the connection
 	max        int64
 	onPong     func([]byte)
 	err        error // final: how reading ended
 	start, end int   // what is unread of buf
-	filled     bool  // the last fill left no room in buf: more is there
+	client     bool
+	filled     bool // the last fill left no room in buf: more is there
 	buf        []byte
 	large      *[largeSize]byte // what buf is in, nil for small or for what the handshake left
 	small      [smallSize]byte
 
 	// The message that is being read.
-	open   bool  // it has begun, and its end was not yet found
 	size   int64 // payload of its frames so far
-	fin    bool  // this frame is its last
 	length int64 // payload of this frame
 	left   int64 // what of it is unread
 	key    uint32
+	fin    bool // this frame is its last
+	open   bool // it has begun, and its end was not yet found
 
 	born         time.Time
 	lastAt       atomic.Int64 // when bytes last came, since born
@@ -51,6 +54,10 @@ type reader struct {
 
 func (r *reader) init(c *Conn, buffered []byte, cfg Config) {
 	r.c, r.client, r.max = c, cfg.Client, cfg.MaxMessage
+	r.from = c.conn
+	if t, ok := c.conn.(*net.TCPConn); ok {
+		r.from = socket.NewReader(t)
+	}
 	r.born = time.Now()
 	r.waitingSince.Store(notWaiting)
 	r.buf = r.small[:]
@@ -101,6 +108,24 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return c.r.take(p)
+}
+
+// Whole gives the payload of the message that Next began, if it is one frame
+// that has come already, all of it: the message is read then, and the payload is
+// valid until the next call. It is nil otherwise, and of an empty message.
+func (c *Conn) Whole() []byte {
+	r := &c.r
+	n := int(min(r.left, int64(r.end-r.start)))
+	if n == 0 || r.err != nil || !r.fin || r.size != int64(n) {
+		return nil
+	}
+	p := r.buf[r.start : r.start+n]
+	r.start += n
+	r.left = 0
+	if !r.client {
+		r.key = applyMask(p, p, r.key)
+	}
+	return p
 }
 
 // ReadMessage reads the next message whole into buf, from its beginning, and
@@ -251,7 +276,7 @@ func (r *reader) dropLarge() {
 func (r *reader) readConn(p []byte) (int, error) {
 	for range maxEmptyReads {
 		r.waitingSince.Store(int64(time.Since(r.born)))
-		n, err := r.c.conn.Read(p)
+		n, err := r.from.Read(p)
 		r.waitingSince.Store(notWaiting)
 		if r.c.closed.Load() {
 			return 0, r.fail(net.ErrClosed)

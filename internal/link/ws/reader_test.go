@@ -107,6 +107,77 @@ func TestAMessageIsReadAsAStream(t *testing.T) {
 	}
 }
 
+func TestAMessageThatIsThereIsGivenWhole(t *testing.T) {
+	t.Parallel()
+	for _, masked := range []bool{false, true} {
+		one, two := noise(100), noise(3000)
+		wire := frames(Binary, one, 1<<10, masked)
+		wire = append(wire, frames(opPing, []byte("between"), 125, masked)...)
+		wire = append(wire, frames(Text, two, 1<<12, masked)...)
+		c := New(&script{in: wire}, nil, Config{Client: !masked})
+		for _, want := range []struct {
+			op      Opcode
+			payload []byte
+		}{{Binary, one}, {Text, two}} {
+			op, err := c.Next()
+			if err != nil || op != want.op {
+				t.Fatal(op, err)
+			}
+			if got := c.Whole(); !bytes.Equal(got, want.payload) {
+				t.Errorf("masked %v: %d bytes, or others", masked, len(got))
+			}
+			if got := c.Whole(); got != nil {
+				t.Errorf("masked %v: %d bytes a second time", masked, len(got))
+			}
+			if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+				t.Errorf("masked %v: %d bytes are left, %v", masked, n, err)
+			}
+		}
+		if _, err := c.Next(); err != ErrAbrupt {
+			t.Error(err)
+		}
+		c.Close()
+	}
+}
+
+// What is not there yet, or not in one piece, is read with Read, from its beginning.
+func TestAMessageThatIsNotThereIsNotGivenWhole(t *testing.T) {
+	t.Parallel()
+	long := noise(20000)
+	for name, from := range map[string]*script{
+		"in pieces":             {in: frames(Binary, long, len(long), true), chunk: 7000},
+		"in pieces of one byte": {in: frames(Binary, long[:300], 300, true), chunk: 1},
+		"in fragments":          {in: frames(Binary, long[:3000], 1000, true)},
+		"begun":                 {in: frames(Binary, long[:3000], 3000, true)},
+		"empty":                 {in: frames(Binary, nil, 1, true)},
+	} {
+		want := map[string]int{"in pieces": 20000, "in pieces of one byte": 300, "empty": 0}
+		n, ok := want[name]
+		if !ok {
+			n = 3000
+		}
+		c := New(from, nil, Config{})
+		if _, err := c.Next(); err != nil {
+			t.Fatal(name, err)
+		}
+		var got []byte
+		if name == "begun" {
+			got = make([]byte, 1)
+			if _, err := c.Read(got); err != nil {
+				t.Fatal(name, err)
+			}
+		}
+		if p := c.Whole(); p != nil {
+			t.Errorf("%s: %d bytes", name, len(p))
+		}
+		rest, err := io.ReadAll(c)
+		if got = append(got, rest...); err != nil || !bytes.Equal(got, long[:n]) {
+			t.Errorf("%s: %d bytes of %d, or others; %v", name, len(got), n, err)
+		}
+		c.Close()
+	}
+}
+
 func TestNextDropsWhatIsUnreadOfAMessage(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{100, 4096, 100 << 10} {

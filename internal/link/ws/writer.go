@@ -3,10 +3,13 @@ package ws
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/adit-tunnel/adit/internal/socket"
 )
 
 const (
@@ -24,6 +27,7 @@ const (
 // giving it back. No lock is held while the network takes a frame.
 type writer struct {
 	conn     net.Conn
+	to       io.Writer // conn
 	client   bool
 	vectored bool // the connection takes several pieces of memory in one call
 	timeout  time.Duration
@@ -56,8 +60,11 @@ func (w *writer) init(conn net.Conn, cfg Config) {
 	w.born = time.Now()
 	w.free.L = &w.mu
 	w.backlog.init(conn)
-	switch conn.(type) {
-	case *net.TCPConn, *net.UnixConn:
+	w.to = conn
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		w.to, w.vectored = socket.NewWriter(c), true
+	case *net.UnixConn:
 		w.vectored = true
 	}
 }
@@ -312,7 +319,7 @@ func (w *writer) write(b []byte) error {
 	if err := w.extendDeadline(); err != nil {
 		return err
 	}
-	_, err := w.conn.Write(b)
+	_, err := w.to.Write(b)
 	return w.explain(err)
 }
 
