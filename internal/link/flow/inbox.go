@@ -64,12 +64,8 @@ func (in *Inbox) Offer(b *Buffer, room func(waiting int) bool) int {
 		in.mu.Unlock()
 		return Full
 	}
-	n := 0
-	if in.parked && in.direct != nil && in.queue.bytes == 0 && b.Len() <= directMax {
-		n = in.direct.TryWrite(b.Bytes())
-		in.taken += int64(n)
-		b.start += n
-	}
+	n := in.pushLocked(b.Bytes())
+	b.start += n
 	if b.Len() > 0 {
 		if in.queue.bytes == 0 {
 			in.movedAt = time.Now()
@@ -84,6 +80,27 @@ func (in *Inbox) Offer(b *Buffer, room func(waiting int) bool) int {
 		in.Taken(n)
 	}
 	return Took
+}
+
+// Push writes what it can of p to where PushTo said, and reports how much: none
+// unless the user waits. It is Offer for what need not be kept, and Taken is not
+// called for it.
+func (in *Inbox) Push(p []byte) int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.err != nil || in.closed || in.eof {
+		return 0
+	}
+	return in.pushLocked(p)
+}
+
+func (in *Inbox) pushLocked(p []byte) int {
+	if !in.parked || in.direct == nil || in.queue.bytes > 0 || len(p) > directMax {
+		return 0
+	}
+	n := in.direct.TryWrite(p)
+	in.taken += int64(n)
+	return n
 }
 
 // PushTo implements pipe.Pusher: short payload is written to d when the user

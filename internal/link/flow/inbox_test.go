@@ -83,6 +83,41 @@ func TestShortThingsAreWrittenAtOnceWhileTheReaderWaits(t *testing.T) {
 	})
 }
 
+func TestWhatIsPushedIsWrittenAtOnceOrNotAtAll(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		in, d := newLedger(), &sink{took: func(n int) int { return min(n, 5) }}
+		push := func(text string, want int) {
+			t.Helper()
+			if n := in.Push([]byte(text)); n != want {
+				t.Errorf("%d bytes of %.20q were written, want %d", n, text, want)
+			}
+		}
+		push("nobody waits", 0)
+		ended := make(chan error)
+		go func() {
+			_, err := in.Next()
+			ended <- err
+		}()
+		synctest.Wait()
+		push("there is no place for it", 0)
+		in.PushTo(d)
+		push("one", 3)
+		push("too many", 5)
+		push(string(noise(1, directMax+1)), 0)
+		if s := in.State(); string(d.got) != "onetoo m" || s.Taken != 8 || s.Waiting != 0 || in.freed.Load() != 0 {
+			t.Errorf("%q was written, %d freed, the inbox is %+v", d.got, in.freed.Load(), s)
+		}
+		d.took = func(int) int { return 0 }
+		in.give(t, "something waits") // until the reader, which is told of it, takes it
+		push("behind it", 0)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		in.Close()
+		push("late", 0)
+	})
+}
+
 func TestWhatIsLongIsForTheReader(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		in, d := newLedger(), &sink{took: whole}

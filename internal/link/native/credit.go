@@ -10,27 +10,39 @@ package native
 //     whose every byte was taken may send three quarters of the window at least:
 //     however a window shrinks, nobody waits for credit that is never given.
 
-// came takes bytes off what may come.
-func (st *Stream) came(n int) error {
+// came takes bytes off what may come. It reports false for those of a stream
+// that is over, which are ignored (4.7).
+func (st *Stream) came(n int) (wanted bool, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	switch {
+	case st.overLocked():
+		return false, nil
+	case st.unansweredLocked():
+		return false, wrong("4.2", "%s before the answer", typeData)
 	case st.ended:
-		return wrong("4.7", "DATA after FIN")
+		return false, wrong("4.7", "DATA after FIN")
 	case n > st.allowed:
-		return wrong("4.3", "more data than credit")
+		return false, wrong("4.3", "more data than credit")
 	}
 	st.allowed -= n
-	return nil
+	return true, nil
 }
 
-// grant gives the peer credit for n bytes that the user took, when it is worth
-// a frame.
+// grant is took for n bytes that were held.
 func (st *Stream) grant(n int) {
+	if n > 0 {
+		st.s.hold(-n)
+		st.took(n)
+	}
+}
+
+// took gives the peer credit for n bytes that the user took, when it is worth a
+// frame.
+func (st *Stream) took(n int) {
 	if n == 0 {
 		return
 	}
-	st.s.hold(-n)
 	w := &st.s.windows
 	st.mu.Lock()
 	give := 0
@@ -103,6 +115,10 @@ func (st *Stream) absorbLocked(n int) {
 // said is the peer's FIN (4.5). What it did not use of its credit it never will.
 func (st *Stream) said() error {
 	st.mu.Lock()
+	if st.unansweredLocked() {
+		st.mu.Unlock()
+		return wrong("4.2", "%s before the answer", typeFin)
+	}
 	again := st.ended
 	st.ended = true
 	if !again && st.over == nil && !st.closed {

@@ -77,8 +77,25 @@ type end struct {
 	stop   context.CancelFunc
 }
 
+// inPieces reads what comes now as it is, now in pieces that end anywhere: a
+// message that is there as a whole is read another way than one that is not.
+type inPieces struct {
+	*memnet.Conn
+	random *rand.Rand // of the one who reads
+}
+
+func (c inPieces) Read(p []byte) (int, error) {
+	if c.random.IntN(2) == 0 {
+		p = p[:min(len(p), 1+c.random.IntN(40))]
+	}
+	return c.Conn.Read(p)
+}
+
 func run(t testing.TB, conn net.Conn, client bool, cfg link.Config) *end {
 	t.Helper()
+	if c, ok := conn.(*memnet.Conn); ok {
+		conn = inPieces{c, rand.New(rand.NewPCG(1, 2))}
+	}
 	e := &end{over: make(chan struct{})}
 	if cfg.Count == nil {
 		cfg.Count = e.counts.add

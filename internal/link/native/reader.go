@@ -13,9 +13,11 @@ import (
 
 // reader reads the frames of a link. It waits for nothing but the peer.
 type reader struct {
-	s   *Session
-	ctx context.Context // of what is served for the peer
-	buf []byte          // of a payload that is read whole; nil between long ones
+	s    *Session
+	ctx  context.Context // of what is served for the peer
+	head [headerSize]byte
+	buf  []byte  // of a payload that is read whole; nil between long ones
+	last *Stream // whose frame came last: the next is its too, mostly
 }
 
 // keepBuffer is how long a payload may be whose memory is kept for the next.
@@ -36,20 +38,25 @@ func (r *reader) run() error {
 	}
 }
 
+// errCut: a message ends where a frame does (1.3).
+var errCut = wrong("1.3", "a message that ends within a frame")
+
 // message reads the frames of one message.
 func (r *reader) message() error {
-	var head [headerSize]byte
+	if p := r.s.conn.Whole(); p != nil {
+		return r.whole(p)
+	}
 	for frames := 0; ; frames++ {
-		n, err := fill(r.s.conn, head[:])
+		n, err := fill(r.s.conn, r.head[:])
 		switch {
 		case err == io.EOF && n == 0 && frames > 0:
 			return nil
 		case err == io.EOF:
-			return wrong("1.3", "a message that ends within a frame")
+			return errCut
 		case err != nil:
 			return err
 		}
-		h := parseHeader(head[:])
+		h := parseHeader(r.head[:])
 		if err := h.check(); err != nil {
 			return err
 		}
@@ -83,9 +90,57 @@ func fill(conn *ws.Conn, p []byte) (n int, err error) {
 func (r *reader) fill(p []byte) error {
 	_, err := fill(r.s.conn, p)
 	if err == io.EOF {
-		return wrong("1.3", "a message that ends within a frame")
+		return errCut
 	}
 	return err
+}
+
+// whole reads the frames of a message where it lies. Short ones come so.
+func (r *reader) whole(p []byte) error {
+	for len(p) > 0 {
+		if len(p) < headerSize {
+			return errCut
+		}
+		h := parseHeader(p)
+		if err := h.check(); err != nil {
+			return err
+		}
+		if p = p[headerSize:]; len(p) < h.length {
+			return errCut
+		}
+		var err error
+		switch {
+		case h.kind == typeData:
+			err = r.short(h, p[:h.length])
+		case h.kind < firstExtension:
+			err = r.handle(h, p[:h.length])
+		}
+		if err != nil {
+			return err
+		}
+		p = p[h.length:]
+	}
+	return nil
+}
+
+// short takes payload that is here already: to where the stream's user wants it
+// if it waits for that, and else to where it will wait for the user.
+func (r *reader) short(h header, p []byte) error {
+	st, err := r.find(h)
+	if st == nil || err != nil {
+		return err
+	}
+	if wanted, err := st.came(h.length); !wanted {
+		return err
+	}
+	n := st.Push(p)
+	st.took(n)
+	if n < len(p) {
+		b := flow.Take(len(p) - n)
+		copy(b.Bytes(), p[n:])
+		st.receive(b)
+	}
+	return nil
 }
 
 // data reads payload to where it will wait for the stream's user.
@@ -99,11 +154,11 @@ func (r *reader) data(h header) error {
 		b.Give()
 		return err
 	}
-	if st == nil {
-		b.Give()
-		return nil
+	wanted := false
+	if st != nil {
+		wanted, err = st.came(h.length)
 	}
-	if err := st.came(h.length); err != nil {
+	if !wanted {
 		b.Give()
 		return err
 	}
@@ -111,9 +166,11 @@ func (r *reader) data(h header) error {
 	return nil
 }
 
-// find gives the stream of a frame; nil for one that is over, whose frames are
-// ignored. One that never was, and one that has not been answered, can have none.
+// find gives the stream of a frame; nil for one that is gone. One that never was can have none.
 func (r *reader) find(h header) (*Stream, error) {
+	if r.last != nil && r.last.id == h.stream {
+		return r.last, nil
+	}
 	s := r.s
 	s.mu.Lock()
 	st := s.streams[h.stream]
@@ -122,17 +179,8 @@ func (r *reader) find(h header) (*Stream, error) {
 	if !known {
 		return nil, wrong("4.7", "%s of stream %d, which never was", h.kind, h.stream)
 	}
-	if st == nil {
-		return nil, nil
-	}
-	st.mu.Lock()
-	over, early := st.overLocked(), !st.served && !st.heard
-	st.mu.Unlock()
-	switch {
-	case over:
-		return nil, nil
-	case early && (h.kind == typeData || h.kind == typeFin):
-		return nil, wrong("4.2", "%s before the answer", h.kind)
+	if st != nil {
+		r.last = st
 	}
 	return st, nil
 }
@@ -150,7 +198,7 @@ func (r *reader) other(h header) error {
 	if h.kind >= firstExtension {
 		_, err := io.CopyN(io.Discard, r.s.conn, int64(h.length))
 		if err == io.EOF {
-			return wrong("1.3", "a message that ends within a frame")
+			return errCut
 		}
 		return err
 	}
@@ -215,7 +263,7 @@ func (r *reader) control(h header, p []byte) error {
 		return nil
 	}
 	st, err := r.find(h)
-	if st == nil || err != nil {
+	if st == nil || err != nil || st.isOver() {
 		return err
 	}
 	switch h.kind {

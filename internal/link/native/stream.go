@@ -114,12 +114,12 @@ func (st *Stream) answerOverdue() {
 }
 
 // Write implements net.Conn.
-func (st *Stream) Write(p []byte) (int, error) { return st.write(p, st.s.conn.WriteMessage) }
+func (st *Stream) Write(p []byte) (int, error) { return st.write(p, false) }
 
 // WriteOwned implements pipe.Owner: the bytes of p are undefined afterwards.
-func (st *Stream) WriteOwned(p []byte) (int, error) { return st.write(p, st.s.conn.WriteOwned) }
+func (st *Stream) WriteOwned(p []byte) (int, error) { return st.write(p, true) }
 
-func (st *Stream) write(p []byte, send func(op ws.Opcode, parts ...[]byte) error) (int, error) {
+func (st *Stream) write(p []byte, owned bool) (int, error) {
 	st.accept()
 	written := 0
 	for written < len(p) {
@@ -129,7 +129,11 @@ func (st *Stream) write(p []byte, send func(op ws.Opcode, parts ...[]byte) error
 		}
 		var scratch [headerSize]byte
 		head := appendHeader(scratch[:0], typeData, st.id, n)
-		err = send(ws.Binary, head, p[written:written+n])
+		if piece := p[written : written+n]; owned {
+			err = st.s.conn.WriteOwned(ws.Binary, head, piece)
+		} else {
+			err = st.s.conn.WriteMessage(ws.Binary, head, piece)
+		}
 		st.sent()
 		if err != nil {
 			return written, st.writeError(err)
@@ -264,6 +268,9 @@ func (st *Stream) overLocked() bool {
 	return st.over != nil || st.closed || st.shut && st.ended
 }
 
+// unansweredLocked: the peer, which was asked to open the stream, has not said a word.
+func (st *Stream) unansweredLocked() bool { return !st.served && !st.heard }
+
 func (st *Stream) isOver() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -295,7 +302,7 @@ func (st *Stream) kill(err error, reason Reason) {
 // reset is the peer's RESET.
 func (st *Stream) reset(m verdict) {
 	st.mu.Lock()
-	asked := !st.heard && !st.served
+	asked := st.unansweredLocked()
 	st.mu.Unlock()
 	if !asked {
 		st.fail(&BrokenError{m.reason, m.text})

@@ -261,7 +261,10 @@ func TestAWindowIsAccountedForAndOpenWhateverHappensToIt(t *testing.T) {
 				e.windows.asked.Store(e.windows.epoch.Load())
 			}
 			if n := random.IntN(st.allowed + 1); random.IntN(2) == 0 {
-				must(t, st.came(n))
+				wanted, err := st.came(n)
+				if must(t, err); !wanted {
+					t.Fatal("nobody wants what came")
+				}
 				waiting += n
 			}
 			n := random.IntN(waiting + 1)
