@@ -202,8 +202,10 @@ func (in *Inbox) wakeReader() {
 // OnBreak implements pipe.Breaker.
 func (in *Inbox) OnBreak(f func(cause error)) {
 	in.mu.Lock()
-	in.onBreak = f
 	err := in.err
+	if err == nil && !in.closed {
+		in.onBreak = f
+	}
 	in.mu.Unlock()
 	if err != nil && f != nil {
 		f(err)
@@ -262,7 +264,7 @@ func (in *Inbox) dropLocked() int {
 		in.timer.Stop()
 		in.timer = nil
 	}
-	in.direct = nil
+	in.direct, in.onBreak = nil, nil // they hold what the stream was joined to
 	in.readable.Broadcast()
 	return n
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/adit-tunnel/adit/internal/pipe"
 )
@@ -275,6 +276,30 @@ func TestTheEndOfPushingWaitsForTheWriteUnderWay(t *testing.T) {
 		t.Error("the destination is still in use")
 	}
 	in.Offer(filled([]byte("for the reader")), anyRoom)
+}
+
+// An idle link may know a stream that is over for long.
+func TestAnInboxThatIsOverHoldsNothingOfWhatItWasJoinedTo(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(in *ledger, join func()){
+		"Close":          func(in *ledger, join func()) { join(); in.Close() },
+		"Fail":           func(in *ledger, join func()) { join(); in.Fail(io.ErrUnexpectedEOF) },
+		"before, Close":  func(in *ledger, join func()) { in.Close(); join() },
+		"before, Failed": func(in *ledger, join func()) { in.Fail(io.ErrUnexpectedEOF); join() },
+	} {
+		in := newLedger()
+		var joined weak.Pointer[[1 << 10]byte]
+		end(in, func() {
+			memory := new([1 << 10]byte)
+			in.OnBreak(func(error) { memory[0] = 1 })
+			joined = weak.Make(memory)
+		})
+		runtime.GC()
+		if joined.Value() != nil {
+			t.Errorf("%s: it is still held", name)
+		}
+		runtime.KeepAlive(in)
+	}
 }
 
 func TestRoomIsAskedWithWhatWaitsAndOnlyForWhatIsWanted(t *testing.T) {

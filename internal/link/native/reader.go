@@ -131,6 +131,7 @@ func (r *reader) short(h header, p []byte) error {
 		return err
 	}
 	if wanted, err := st.came(h.length); !wanted {
+		r.last = nil
 		return err
 	}
 	n := st.Push(p)
