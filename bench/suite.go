@@ -40,6 +40,7 @@ type test struct {
 	floor  float64 // the least ratio to the reference; 0: none
 	least  float64 // what adit's own figure must reach; 0: nothing
 	below  float64 // what adit's own figure must stay under; 0: nothing
+	often  int     // it is made so many times as often as others: its rounds differ by luck
 	fresh  bool    // on processes that have done nothing before: memory once used is not soon given back
 	beside bool    // the routes that are shown beside the two are measured too
 	also   []test  // other rows from the same runs, of which title, unit, value and limits count
@@ -174,7 +175,7 @@ func (s *stage) compare(ctx context.Context, tests []test, rounds int) (missed i
 			fmt.Printf("%s: left out: %s\n", t.title, why)
 			continue
 		}
-		got, err := s.sample(ctx, t, rounds)
+		got, err := s.sample(ctx, t, rounds*max(t.often, 1))
 		if err != nil {
 			return missed, fmt.Errorf("%s: %w", t.title, err)
 		}
