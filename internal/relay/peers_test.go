@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -178,6 +179,9 @@ func (f *fixture) providerOf(token string, instance uuid.UUID, cfg wire.Config) 
 	f.t.Helper()
 	n := f.links(token)
 	m := f.join(token, Reverse, instance, cfg)
+	if f.net != nil {
+		synctest.Wait() // to ask again and again would let virtual time pass
+	}
 	eventually(f.t, "the provider is known", func() bool { return f.links(token) > n })
 	return m
 }
