@@ -19,31 +19,110 @@ const (
 // conn is a stream for programs, which close it as they would a TCP connection.
 // Inside, closing a stream that has not come to its end resets it.
 type conn struct {
-	pipe.Conn
-	c    *Client
-	once sync.Once
+	stream  pipe.Conn
+	closing *sync.WaitGroup // of the client: streams that are closed and not yet over
+	reads   sync.WaitGroup  // those under way; none begins once closed is set
+
+	mu     sync.Mutex // guards below, and who sets a deadline
+	closed bool
 }
 
-func (c *Client) conn(s pipe.Conn) net.Conn { return &conn{Conn: s, c: c} }
+func (c *Client) conn(s pipe.Conn) net.Conn { return &conn{stream: s, closing: &c.closing} }
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	err := c.unlessClosed(func() error { c.reads.Add(1); return nil })
+	if err != nil {
+		return 0, c.explain("read", err)
+	}
+	n, err := c.stream.Read(p)
+	c.reads.Done()
+	return n, c.explain("read", err)
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(p []byte) (int, error) {
+	err := c.unlessClosed(func() error { return nil })
+	if err != nil {
+		return 0, c.explain("write", err)
+	}
+	n, err := c.stream.Write(p) // which CloseWrite ends
+	return n, c.explain("write", err)
+}
+
+// CloseWrite implements Conn.
+func (c *conn) CloseWrite() error {
+	if err := c.unlessClosed(func() error { return nil }); err != nil {
+		return c.explain("close", err)
+	}
+	return c.explain("close", c.stream.CloseWrite())
+}
 
 // Close ends the direction away from the program, and the stream when the other
 // side has ended, too.
 func (c *conn) Close() error {
-	err := net.ErrClosed
-	c.once.Do(func() {
-		err = nil
-		_ = c.Conn.SetReadDeadline(time.Now()) // who reads gives up
-		c.c.closing.Go(c.finish)
+	err := c.unlessClosed(func() error {
+		c.closed = true
+		return c.stream.SetReadDeadline(time.Now()) // who reads gives up
 	})
-	return err
+	if err != nil {
+		return c.explain("close", err)
+	}
+	c.closing.Go(c.finish)
+	return nil
 }
 
 func (c *conn) finish() {
-	reset := time.AfterFunc(closeTimeout, func() { pipe.Reset(c.Conn) })
+	reset := time.AfterFunc(closeTimeout, func() { pipe.Reset(c.stream) })
 	defer reset.Stop()
-	if c.Conn.CloseWrite() == nil {
-		_ = c.Conn.SetReadDeadline(time.Time{})
-		_, _ = io.CopyN(io.Discard, c.Conn, closeTaken) // an error is the end, too
+	if c.stream.CloseWrite() == nil {
+		c.reads.Wait()
+		_ = c.stream.SetReadDeadline(time.Time{})
+		_, _ = io.CopyN(io.Discard, c.stream, closeTaken) // an error is the end, too
 	}
-	_ = c.Conn.Close()
+	_ = c.stream.Close()
+}
+
+// SetDeadline implements net.Conn.
+func (c *conn) SetDeadline(t time.Time) error { return c.setDeadline(c.stream.SetDeadline, t) }
+
+// SetReadDeadline implements net.Conn.
+func (c *conn) SetReadDeadline(t time.Time) error { return c.setDeadline(c.stream.SetReadDeadline, t) }
+
+// SetWriteDeadline implements net.Conn.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	return c.setDeadline(c.stream.SetWriteDeadline, t)
+}
+
+func (c *conn) setDeadline(set func(time.Time) error, t time.Time) error {
+	return c.explain("set", c.unlessClosed(func() error { return set(t) }))
+}
+
+// unlessClosed does what must not happen behind a Close.
+func (c *conn) unlessClosed(do func() error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	return do()
+}
+
+// LocalAddr implements net.Conn.
+func (c *conn) LocalAddr() net.Addr { return c.stream.LocalAddr() }
+
+// RemoteAddr is the target that was asked for.
+func (c *conn) RemoteAddr() net.Addr { return c.stream.RemoteAddr() }
+
+// explain gives an error the form that those of a TCP connection have.
+func (c *conn) explain(op string, err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	c.mu.Lock()
+	if c.closed {
+		err = net.ErrClosed
+	}
+	c.mu.Unlock()
+	return &net.OpError{Op: op, Net: "tcp", Addr: c.stream.RemoteAddr(), Err: asNet(err)}
 }

@@ -43,19 +43,19 @@ type Config struct {
 }
 
 // Conn is a stream through a relay. Its two directions end independently.
-// Deadlines work. Close is that of a TCP connection: what was written still
-// arrives, with a clean end behind it, and what the other side goes on to send is
-// dropped; a side that sends much, or does not end within two minutes, sees a
-// reset.
+// Deadlines are those of package net, but that a write deadline does not interrupt
+// what the link is just sending, 128 KiB at most. Close is that of a TCP
+// connection: what was written still arrives, with a clean end behind it, and what
+// the other side goes on to send is dropped; a side that sends much, or does not
+// end within two minutes, sees a reset.
+//
+// Errors are *[net.OpError], but for io.EOF; a stream that was cut, or whose link
+// was lost, is a [syscall.ECONNRESET] to [errors.Is].
 type Conn interface {
 	net.Conn
 	// CloseWrite ends the direction away from the program.
 	CloseWrite() error
 }
-
-// ErrClosed is for a client that was closed, or that ended by itself: then
-// [Client.Err] says why.
-var ErrClosed = errors.New("tunnel: the client is closed")
 
 // Client is a connection to a relay.
 type Client struct {
@@ -70,7 +70,10 @@ type Client struct {
 
 // Dial connects to a relay, as ws://host:port or wss://host, and waits until it
 // has taken the token. It tries again as long as ctx lasts, which bounds this
-// wait alone; a relay that refuses the token ends it at once. Close must follow.
+// wait alone: give it a deadline, and Config a Logger that is told of each try.
+// A relay that refuses the token ends it at once, with an error of type
+// *[github.com/adit-tunnel/adit/api.Error] whose Code is CodeAuthFailed. Close
+// must follow.
 func Dial(ctx context.Context, relay string, c Config) (*Client, error) {
 	u, err := handshake.NormalizeURL(relay)
 	if err != nil {
@@ -99,46 +102,68 @@ func Dial(ctx context.Context, relay string, c Config) (*Client, error) {
 
 // DialContext connects to address, "host:port", in the network behind the relay;
 // names are resolved there. network is tcp, tcp4 or tcp6, which are the same.
-// It fits http.Transport. The stream is a [Conn]. While the relay cannot be
-// reached it waits, for ten seconds at most. There is no UDP.
+// It fits http.Transport. The stream is a [Conn]. While there is no connection to
+// the relay it waits, for ten seconds at most. There is no UDP.
+//
+// Errors are *[net.OpError]. Of why the target was not reached, errors.Is and
+// errors.As tell what they would of net.Dial's: ECONNREFUSED, EHOSTUNREACH,
+// ENETUNREACH (also when no provider is there), ETIMEDOUT, EACCES where the
+// relay's rules forbid it, and *net.DNSError for a name that is not found there.
+// ErrClosed is that of a client that has ended.
 func (c *Client) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if err := checkNetwork(network, address); err != nil {
 		return nil, err
 	}
 	conn, err := c.peer.Dial(ctx, network, address)
 	if err != nil {
-		return nil, c.dialError(network, err)
+		return nil, c.dialError(network, address, err)
 	}
 	return c.conn(conn), nil
 }
 
 // dialError says of a client that has ended that it has.
-func (c *Client) dialError(network string, err error) error {
+func (c *Client) dialError(network, address string, err error) error {
 	select {
 	case <-c.peer.Done():
 		err = ErrClosed
 	default:
 	}
-	return &net.OpError{Op: "dial", Net: network, Err: err}
+	return &net.OpError{Op: "dial", Net: network, Addr: target(address), Err: asNet(err)}
 }
 
 // DialEarly is DialContext that does not wait for the target: data, which may be
 // empty, is on its way when it returns, and what else is written follows. That
-// saves a round trip. If the target cannot be reached, reading tells.
+// saves a round trip. If the target cannot be reached, reading tells. Of more than
+// 64 KiB, the rest waits until the target takes it, as long as ctx lasts.
 func (c *Client) DialEarly(ctx context.Context, network, address string, data []byte) (net.Conn, error) {
 	if err := checkNetwork(network, address); err != nil {
 		return nil, err
 	}
-	conn, err := c.peer.DialEarly(ctx, network, address)
-	if err == nil && len(data) > 0 {
-		if _, err = conn.Write(data); err != nil {
-			_ = conn.Close() // it has failed already
-		}
-	}
+	conn, err := c.dialEarly(ctx, network, address, data)
 	if err != nil {
-		return nil, c.dialError(network, err)
+		return nil, c.dialError(network, address, err)
 	}
 	return c.conn(conn), nil
+}
+
+func (c *Client) dialEarly(ctx context.Context, network, address string, data []byte) (pipe.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	conn, err := c.peer.DialEarly(ctx, network, address)
+	if err != nil || len(data) == 0 {
+		return conn, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // which ends the write
+	_, err = conn.Write(data)
+	if !stop() {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		_ = conn.Close() // it has failed already
+		return nil, err
+	}
+	return conn, nil
 }
 
 func checkNetwork(network, address string) error {
@@ -146,7 +171,7 @@ func checkNetwork(network, address string) error {
 	case "tcp", "tcp4", "tcp6":
 		return nil
 	}
-	return &net.OpError{Op: "dial", Net: network, Err: net.UnknownNetworkError(network + " to " + address)}
+	return &net.OpError{Op: "dial", Net: network, Addr: target(address), Err: net.UnknownNetworkError(network)}
 }
 
 // Listen takes what users of the relay connect to, by a reverse token. Without a

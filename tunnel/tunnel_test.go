@@ -32,7 +32,7 @@ func startRelay(t testing.TB) string {
 	return "ws" + strings.TrimPrefix(server.URL, "http")
 }
 
-func dial(t testing.TB, url, token string) *tunnel.Client {
+func dialRelay(t testing.TB, url, token string) *tunnel.Client {
 	t.Helper()
 	c, err := tunnel.Dial(t.Context(), url, tunnel.Config{Token: token, Lanes: 2})
 	if err != nil {
@@ -48,7 +48,7 @@ func dial(t testing.TB, url, token string) *tunnel.Client {
 
 func TestAProgramConnectsThroughARelay(t *testing.T) {
 	t.Parallel()
-	c := dial(t, startRelay(t), "forward-token")
+	c := dialRelay(t, startRelay(t), "forward-token")
 	at := target.Start(t)
 	for name, exchange := range map[string]func(net.Conn, int64) error{"download": target.Download, "upload": target.Upload, "half-close": target.HalfClose} {
 		conn, err := c.DialContext(t.Context(), "tcp", at)
@@ -81,7 +81,7 @@ func TestAProgramConnectsThroughARelay(t *testing.T) {
 func TestAProgramIsConnectedToThroughARelay(t *testing.T) {
 	t.Parallel()
 	url := startRelay(t)
-	provider, user := dial(t, url, "reverse-token"), dial(t, url, "connector-token")
+	provider, user := dialRelay(t, url, "reverse-token"), dialRelay(t, url, "connector-token")
 	if _, err := user.DialContext(t.Context(), "tcp", "web.internal:80"); err == nil {
 		t.Error("connected while nobody listens")
 	}
@@ -124,7 +124,7 @@ func TestAProgramIsConnectedToThroughARelay(t *testing.T) {
 func TestWhatWasWrittenBeforeACloseArrives(t *testing.T) {
 	t.Parallel()
 	url := startRelay(t)
-	provider, user := dial(t, url, "reverse-token"), dial(t, url, "connector-token")
+	provider, user := dialRelay(t, url, "reverse-token"), dialRelay(t, url, "connector-token")
 	ln, err := provider.Listen()
 	if err != nil {
 		t.Fatal(err)

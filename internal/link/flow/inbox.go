@@ -161,12 +161,12 @@ func (in *Inbox) waitLocked() error {
 			return in.err
 		case in.closed:
 			return net.ErrClosed
+		case !in.deadline.IsZero() && !time.Now().Before(in.deadline): // whatever waits, as with net.Conn
+			return os.ErrDeadlineExceeded
 		case in.queue.bytes > 0:
 			return nil
 		case in.eof:
 			return io.EOF
-		case !in.deadline.IsZero() && !time.Now().Before(in.deadline):
-			return os.ErrDeadlineExceeded
 		}
 		in.queue.release() // nothing is held while we wait
 		in.parked = true

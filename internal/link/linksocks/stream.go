@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -60,6 +61,7 @@ type Stream struct {
 	halfAt   time.Time // when the first direction ended
 	movedAt  time.Time // when the other one last moved, after that
 	seen     int64     // bytes that the user had taken when that was last looked at
+	writeBy  time.Time
 }
 
 // word is that on a stream's opening: of the peer, or ours if the peer opened it.
@@ -199,6 +201,8 @@ func (st *Stream) writable() error {
 		return net.ErrClosed
 	case st.shut, in.Ended && !st.served:
 		return syscall.EPIPE
+	case !st.writeBy.IsZero() && !time.Now().Before(st.writeBy):
+		return os.ErrDeadlineExceeded
 	}
 	if in.Ended {
 		st.movedAt = time.Now()
@@ -354,12 +358,21 @@ func (st *Stream) LocalAddr() net.Addr { return streamAddr("") }
 // RemoteAddr is the address that was asked for.
 func (st *Stream) RemoteAddr() net.Addr { return streamAddr(st.address) }
 
-// SetDeadline is for reads alone: a write waits for the link, which has its own.
-func (st *Stream) SetDeadline(t time.Time) error { return st.SetReadDeadline(t) }
+// SetDeadline implements net.Conn.
+func (st *Stream) SetDeadline(t time.Time) error {
+	_ = st.SetReadDeadline(t) // it cannot fail
+	return st.SetWriteDeadline(t)
+}
 
-// SetWriteDeadline does nothing: a link that takes no bytes ends after
+// SetWriteDeadline implements net.Conn, between two messages. What the link is
+// just sending it does not interrupt: a link that takes no bytes ends after
 // link.WriteTimeout, with all its streams.
-func (st *Stream) SetWriteDeadline(time.Time) error { return nil }
+func (st *Stream) SetWriteDeadline(t time.Time) error {
+	st.mu.Lock()
+	st.writeBy = t
+	st.mu.Unlock()
+	return nil
+}
 
 type streamAddr string
 

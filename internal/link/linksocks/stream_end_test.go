@@ -308,7 +308,7 @@ func TestATargetThatTakesTheQuestionSlowlyHasTimeToAnswer(t *testing.T) {
 	})
 }
 
-func TestAReadDeadlineEndsAReadAndNotTheStream(t *testing.T) {
+func TestADeadlineEndsAReadOrAWriteAndNotTheStream(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		e, p := byHand(t, true, link.Config{})
 		st, channel := opened(t, e, p)
@@ -321,10 +321,17 @@ func TestAReadDeadlineEndsAReadAndNotTheStream(t *testing.T) {
 		if d != 3*time.Second {
 			t.Errorf("it took %v", d)
 		}
-		must(t, st.SetWriteDeadline(time.Now()))
-		_, err := st.Write([]byte("x"))
-		must(t, err, st.SetReadDeadline(time.Time{}))
+		if n, err := st.Write([]byte("x")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("wrote %d bytes, %v", n, err)
+		}
 		p.data(channel, []byte("late"))
+		synctest.Wait()
+		if n, err := st.Read(make([]byte, 1)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("read %d bytes, %v", n, err)
+		}
+		must(t, st.SetDeadline(time.Time{}))
+		_, err := st.Write([]byte("x"))
+		must(t, err)
 		wantRead(t, st, []byte("late"))
 		// A deadline that is set while a read waits.
 		go func() {

@@ -156,13 +156,13 @@ func (st *Stream) reserve(n int) (int, error) {
 			return 0, st.over
 		case st.shut:
 			return 0, syscall.EPIPE
+		case !st.writeBy.IsZero() && !time.Now().Before(st.writeBy): // whatever credit there is, as with net.Conn
+			return 0, os.ErrDeadlineExceeded
 		case st.credit > 0:
 			n = min(n, st.credit)
 			st.credit -= n
 			st.sending++
 			return n, nil
-		case !st.writeBy.IsZero() && !time.Now().Before(st.writeBy):
-			return 0, os.ErrDeadlineExceeded
 		}
 		st.writable.Wait()
 	}
@@ -341,8 +341,9 @@ func (st *Stream) SetDeadline(t time.Time) error {
 	return st.SetWriteDeadline(t)
 }
 
-// SetWriteDeadline implements net.Conn, for the wait for credit. What the link
-// is just sending it does not interrupt: a link that takes no bytes ends.
+// SetWriteDeadline implements net.Conn, between two frames and for the wait for
+// credit. What the link is just sending it does not interrupt: a link that takes
+// no bytes ends.
 func (st *Stream) SetWriteDeadline(t time.Time) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
