@@ -2,21 +2,26 @@ package ws
 
 import (
 	"crypto/tls"
-	"math"
 	"net"
 )
 
 // What is written and not yet sent waits in the kernel, where no frame overtakes
 // another: a round trip beside a bulk transfer waits for all of it. The kernel
-// would let it become twice what is under way. So it is bounded; but not where
+// would let it become twice what is under way. So it is bounded; but less so where
 // packets are lost, since what was sent behind a lost one stays in the same
-// buffer, and a bound would leave nothing to send while it is repaired.
+// buffer, and the bound would leave nothing to send while it is repaired.
+//
+// That buffer also bounds what is under way. A link carries what would else be
+// many connections, each with a buffer of its own, so its is made larger.
 
 const (
+	// maxSendBuffer is the largest send buffer of a connection, in bytes: over a
+	// round trip of 100 ms, two thirds of it every 100 ms.
+	maxSendBuffer = 16 << 20
 	// maxUnsent is how many bytes wait in the kernel where nothing is lost.
 	maxUnsent = 128 << 10
-	// unbounded leaves it to the kernel.
-	unbounded = math.MaxInt32
+	// maxUnsentLossy is how many wait where packets are lost.
+	maxUnsentLossy = 1 << 20
 	// lookEvery is after how many bytes written losses are looked for.
 	lookEvery = 512 << 10
 	// manyLost is how many packets sent again between two looks, which are some
@@ -33,7 +38,7 @@ type backlog struct {
 	written int        // since the last look
 	lost    uint32     // packets sent again, at the last look
 	calm    int        // looks since one that saw many losses; calmLooks at most
-	bounded bool
+	tight   bool       // maxUnsent is the bound
 }
 
 // look is what a backlog sees of its socket.
@@ -56,7 +61,8 @@ func (b *backlog) init(conn net.Conn) {
 	if seen, ok := b.queue.look(); ok {
 		b.lost = seen.lost // by the handshake
 	}
-	b.calm, b.bounded = calmLooks, true
+	b.calm, b.tight = calmLooks, true
+	b.queue.widen()
 	b.queue.bound(maxUnsent)
 }
 
@@ -73,13 +79,13 @@ func (b *backlog) wrote(n int64) {
 	if !ok {
 		return
 	}
-	switch bounded := b.judge(seen); {
-	case bounded && !b.bounded:
+	switch tight := b.judge(seen); {
+	case tight && !b.tight:
 		b.queue.bound(maxUnsent)
-		b.bounded = true
-	case !bounded && b.bounded:
-		b.queue.bound(unbounded)
-		b.bounded = false
+		b.tight = true
+	case !tight && b.tight:
+		b.queue.bound(maxUnsentLossy)
+		b.tight = false
 	}
 }
 
@@ -95,5 +101,5 @@ func (b *backlog) judge(seen look) bool {
 	case b.calm < calmLooks:
 		b.calm++
 	}
-	return b.calm == calmLooks && (b.bounded || seen.unsent <= maxUnsent/2)
+	return b.calm == calmLooks && (b.tight || seen.unsent <= maxUnsent/2)
 }

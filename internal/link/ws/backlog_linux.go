@@ -1,7 +1,11 @@
 package ws
 
 import (
+	"bytes"
 	"net"
+	"os"
+	"strconv"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +20,48 @@ func sendQueueOf(conn *net.TCPConn) *sendQueue {
 		return nil
 	}
 	return &sendQueue{raw}
+}
+
+// widen makes the send buffer as large as a program may ask for, maxSendBuffer at
+// most, where that is more than the kernel would come to by itself.
+func (q *sendQueue) widen() {
+	if n := sendBuffer(); n > 0 {
+		_ = q.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, n/2) }) // it is doubled
+	}
+}
+
+// sendBuffer is how many bytes a send buffer is made to hold; 0 leaves it to the
+// kernel, which makes it as large as the way needs, up to tcp_wmem.
+var sendBuffer = sync.OnceValue(func() int {
+	wmem, err := os.ReadFile("/proc/sys/net/ipv4/tcp_wmem")
+	if err != nil {
+		return 0
+	}
+	sizes := bytes.Fields(wmem)
+	if len(sizes) != 3 {
+		return 0
+	}
+	own, err := strconv.Atoi(string(sizes[2]))
+	if most := min(mostSendBuffer(), maxSendBuffer); err == nil && most > own {
+		return most
+	}
+	return 0
+})
+
+// mostSendBuffer is what the kernel grants a program that asks for much
+// (net.core.wmem_max, which cannot be read everywhere).
+func mostSendBuffer() int {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, maxSendBuffer)
+	most, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
+	if err != nil {
+		return 0
+	}
+	return most
 }
 
 // bound says how many bytes may wait to be sent. A kernel that refuses goes on

@@ -2,21 +2,28 @@ package ws
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net"
+	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
 // bounds is what the kernel says of how much may wait in a connection.
-func bounds(t *testing.T, conn *net.TCPConn) (n int) {
+func bounds(t *testing.T, conn *net.TCPConn) int {
+	t.Helper()
+	return option(t, conn, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT)
+}
+
+func option(t *testing.T, conn *net.TCPConn, level, name int) (n int) {
 	t.Helper()
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = raw.Control(func(fd uintptr) {
-		if n, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT); err != nil {
+		if n, err = unix.GetsockoptInt(int(fd), level, name); err != nil {
 			t.Error(err)
 		}
 	})
@@ -24,6 +31,42 @@ func bounds(t *testing.T, conn *net.TCPConn) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// A link's send buffer is as large as may be, and never smaller than the kernel
+// would have made it.
+func TestASendBufferIsAsLargeAsMayBe(t *testing.T) {
+	t.Parallel()
+	near, far := tcpPair(t)
+	before := option(t, near, unix.SOL_SOCKET, unix.SO_SNDBUF)
+	c := New(near, nil, Config{})
+	defer func() { _, _ = c.Close(), far.Close() }()
+	after := option(t, near, unix.SOL_SOCKET, unix.SO_SNDBUF)
+	// What a program is granted that asks for much, by another connection.
+	raw, err := far.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 64<<20) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	granted := option(t, far, unix.SOL_SOCKET, unix.SO_SNDBUF)
+	wmem, err := os.ReadFile("/proc/sys/net/ipv4/tcp_wmem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var least, first, own int
+	if _, err := fmt.Sscan(string(wmem), &least, &first, &own); err != nil {
+		t.Fatal(err)
+	}
+	want := before
+	if most := min(granted, maxSendBuffer); most > own {
+		want = most
+	}
+	if after != want {
+		t.Errorf("%d bytes, want %d: it began with %d, the kernel grants %d and comes to %d by itself", after, want, before, granted, own)
+	}
 }
 
 func TestLittleWaitsInTheKernelUnlessPacketsAreLost(t *testing.T) {
@@ -56,7 +99,7 @@ func TestLittleWaitsInTheKernelUnlessPacketsAreLost(t *testing.T) {
 	for range calmLooks {
 		b.wrote(1)
 		b.wrote(lookEvery - 1)
-		if n := bounds(t, tcp); n != unbounded {
+		if n := bounds(t, tcp); n != maxUnsentLossy {
 			t.Fatalf("%d bytes may wait soon after a loss", n)
 		}
 	}
@@ -68,10 +111,10 @@ func TestLittleWaitsInTheKernelUnlessPacketsAreLost(t *testing.T) {
 
 func TestTheBoundIsSetAgainWhenTheWayIsCalmAndLittleWaits(t *testing.T) {
 	t.Parallel()
-	b := backlog{calm: calmLooks, bounded: true}
+	b := backlog{calm: calmLooks, tight: true}
 	said := func(lost, unsent uint32) bool {
-		b.bounded = b.judge(look{b.lost + lost, unsent})
-		return b.bounded
+		b.tight = b.judge(look{b.lost + lost, unsent})
+		return b.tight
 	}
 	for range 100 {
 		if !said(manyLost-1, 1<<20) {
@@ -79,17 +122,17 @@ func TestTheBoundIsSetAgainWhenTheWayIsCalmAndLittleWaits(t *testing.T) {
 		}
 	}
 	if said(manyLost, 0) {
-		t.Error("it is bounded where much is lost")
+		t.Error("the bound is tight where much is lost")
 	}
 	for range calmLooks - 1 {
 		if said(0, 0) {
-			t.Fatal("it is bounded too soon")
+			t.Fatal("it is tight too soon")
 		}
 	}
 	if said(0, maxUnsent/2+1) || said(0, 1<<20) {
-		t.Error("it is bounded while much waits")
+		t.Error("it is tight while much waits")
 	}
 	if !said(0, maxUnsent/2) || !said(0, 1<<20) {
-		t.Error("it stays unbounded")
+		t.Error("it stays loose")
 	}
 }

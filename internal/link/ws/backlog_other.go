@@ -9,6 +9,8 @@ type sendQueue struct{}
 
 func sendQueueOf(*net.TCPConn) *sendQueue { return nil }
 
+func (*sendQueue) widen() {}
+
 func (*sendQueue) bound(int) {}
 
 func (*sendQueue) look() (look, bool) { return look{}, false }
