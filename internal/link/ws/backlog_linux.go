@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,7 +75,7 @@ func (q *sendQueue) look() (seen look, ok bool) {
 	err := q.raw.Control(func(fd uintptr) {
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		if ok = err == nil; ok {
-			seen = look{info.Total_retrans, info.Notsent_bytes}
+			seen = look{info.Total_retrans, info.Notsent_bytes, time.Duration(info.Rtt) * time.Microsecond}
 		}
 	})
 	return seen, ok && err == nil

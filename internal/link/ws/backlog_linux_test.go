@@ -33,14 +33,19 @@ func option(t *testing.T, conn *net.TCPConn, level, name int) (n int) {
 	return n
 }
 
-// A link's send buffer is as large as may be, and never smaller than the kernel
-// would have made it.
-func TestASendBufferIsAsLargeAsMayBe(t *testing.T) {
+// A long way's send buffer is as large as may be, and never smaller than the
+// kernel would have made it.
+func TestTheSendBufferOfALongWayIsAsLargeAsMayBe(t *testing.T) {
 	t.Parallel()
 	near, far := tcpPair(t)
 	before := option(t, near, unix.SOL_SOCKET, unix.SO_SNDBUF)
 	c := New(near, nil, Config{})
 	defer func() { _, _ = c.Close(), far.Close() }()
+	c.w.backlog.wrote(lookEvery)
+	if n := option(t, near, unix.SOL_SOCKET, unix.SO_SNDBUF); n != before {
+		t.Errorf("%d bytes on the loopback, which the kernel began with %d", n, before)
+	}
+	c.w.backlog.saw(look{way: longWay})
 	after := option(t, near, unix.SOL_SOCKET, unix.SO_SNDBUF)
 	// What a program is granted that asks for much, by another connection.
 	raw, err := far.SyscallConn()
@@ -113,7 +118,7 @@ func TestTheBoundIsSetAgainWhenTheWayIsCalmAndLittleWaits(t *testing.T) {
 	t.Parallel()
 	b := backlog{calm: calmLooks, tight: true}
 	said := func(lost, unsent uint32) bool {
-		b.tight = b.judge(look{b.lost + lost, unsent})
+		b.tight = b.judge(look{lost: b.lost + lost, unsent: unsent})
 		return b.tight
 	}
 	for range 100 {
