@@ -41,6 +41,11 @@ var (
 	ErrStuck = errors.New("the peer takes no messages")
 	// ErrLost ends the streams of a link that ended.
 	ErrLost = errors.New("the link was lost")
+	// ErrBehind refuses a stream whose way on from the peer was lost, or takes no
+	// more. Opened again it may find another way.
+	ErrBehind = errors.New("the link behind the relay was lost")
+	// ErrNoProvider refuses a stream that a provider would have to serve.
+	ErrNoProvider = errors.New("no provider is connected")
 	// ErrAborted ends a stream that the peer gave up.
 	ErrAborted = errors.New("the peer gave the stream up")
 	// ErrUnanswered ends a stream to whose opening the peer said nothing.
@@ -65,8 +70,8 @@ type Session interface {
 	// for those that this end opened and whose peer had said all.
 	Run(ctx context.Context) error
 	// Dial opens a stream to address, as the peer sees it, and waits for the
-	// peer's word. The error is a *site.DialError; that of a link which ended
-	// wraps ErrLost.
+	// peer's word. The error is a *site.DialError; that of a link which ended, or
+	// takes no more, wraps ErrLost.
 	Dial(ctx context.Context, network, address string) (pipe.Conn, error)
 	// DialEarly is Dial that does not wait: the stream is a site.Pending.
 	DialEarly(ctx context.Context, network, address string) (pipe.Conn, error)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/adit-tunnel/adit/api"
+	wire "github.com/adit-tunnel/adit/internal/link"
 	"github.com/adit-tunnel/adit/internal/link/ws"
 	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/site"
@@ -331,6 +332,37 @@ func TestAnOpeningThatLosesItsLinkTakesTheNext(t *testing.T) {
 		_ = p.stop()
 		group.Wait()
 	})
+}
+
+// calm is a link that is up and idle.
+type calm struct{ wire.Session }
+
+func (calm) Done() <-chan struct{}  { return nil }
+func (calm) Silence() time.Duration { return 0 }
+func (calm) Streams() int           { return 0 }
+
+// Nothing was sent, so another try loses nothing; but not for ever.
+func TestWhatLosesItsWayBehindTheRelayIsOpenedAgain(t *testing.T) {
+	t.Parallel()
+	lost := &site.DialError{Reason: site.NetworkUnreachable, Address: "target:80", Err: wire.ErrBehind}
+	for _, losses := range []int{0, 1, maxAgain, maxAgain + 1} {
+		var ls links
+		ls.init()
+		ls.add(&link{Session: calm{}})
+		tries := 0
+		got, err := overLinks(t.Context(), &ls, "target:80", func(context.Context, *link) (string, error) {
+			if tries++; tries <= losses {
+				return "", lost
+			}
+			return "opened", nil
+		})
+		if losses <= maxAgain && (got != "opened" || err != nil || tries != losses+1) {
+			t.Errorf("%d losses: %q, %v, by %d tries", losses, got, err, tries)
+		}
+		if losses > maxAgain && (err != lost || tries != losses) {
+			t.Errorf("%d losses: %v, by %d tries", losses, err, tries)
+		}
+	}
 }
 
 func TestWithoutReconnectALostLinkIsTheEnd(t *testing.T) {

@@ -16,6 +16,8 @@ import (
 const (
 	// linkWait is how long what is to be opened waits for a link.
 	linkWait = 10 * time.Second
+	// maxAgain is how often it is opened again whose way behind the relay was lost.
+	maxAgain = 3
 	// answerTimeout is how long the relay may take to say whether it opened
 	// something: a dial of 10 seconds, and the way there and back.
 	answerTimeout = 15 * time.Second
@@ -114,13 +116,14 @@ func (ls *links) await(ctx context.Context, tried []*link) (*link, error) {
 }
 
 // overLinks opens something over a link: over the next one if one is lost
-// meanwhile, which is safe because no byte of the user's has been sent. If none
-// is up for 10 seconds, the error is a *site.DialError for an unreachable
-// network.
+// meanwhile, and again if the way behind the relay is, which is safe because no
+// byte of the user's has been sent. If none is up for 10 seconds, the error is a
+// *site.DialError for an unreachable network.
 func overLinks[T any](ctx context.Context, ls *links, address string, open func(context.Context, *link) (T, error)) (T, error) {
 	wait, cancel := context.WithTimeout(ctx, linkWait)
 	defer cancel()
 	var tried []*link
+	again := 0
 	for {
 		l, err := ls.await(wait, tried)
 		if err != nil {
@@ -133,10 +136,14 @@ func overLinks[T any](ctx context.Context, ls *links, address string, open func(
 		opening, cancel := context.WithTimeout(ctx, answerTimeout)
 		opened, err := open(opening, l)
 		cancel()
-		if !errors.Is(err, wire.ErrLost) {
+		switch {
+		case errors.Is(err, wire.ErrBehind) && again < maxAgain:
+			again++
+		case errors.Is(err, wire.ErrLost):
+			tried = append(tried, l)
+		default:
 			return opened, err
 		}
-		tried = append(tried, l)
 	}
 }
 

@@ -9,7 +9,6 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -216,7 +215,4 @@ func (h *Hub) partFromAll() {
 // Count notes an event by one of a few fixed words.
 func (h *Hub) Count(event string) { h.metrics.events.WithLabelValues(event).Inc() }
 
-var (
-	errNoProvider = errors.New("no provider is connected")
-	errDraining   = &api.Error{Code: api.CodeUnavailable, Message: "the relay is about to stop"}
-)
+var errDraining = &api.Error{Code: api.CodeUnavailable, Message: "the relay is about to stop"}

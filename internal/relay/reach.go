@@ -90,7 +90,7 @@ func (h *Hub) through(ctx context.Context, t *token, wait time.Duration, address
 		l := h.awaitProvider(waiting, t)
 		if l == nil {
 			h.Count("no_provider")
-			return &site.DialError{Reason: site.NetworkUnreachable, Address: address, Err: errNoProvider}
+			return &site.DialError{Reason: site.NetworkUnreachable, Address: address, Err: wire.ErrNoProvider}
 		}
 		reaching, cancel := context.WithTimeout(ctx, reachTimeout)
 		err := do(reaching, l.session)

@@ -122,8 +122,9 @@ func TestAnAssociationOnWhichNothingMovesEnds(t *testing.T) {
 			there.only(t).came <- packet{"x", "192.0.2.1", 53}
 			p.hear(typeDatagram)
 		}
-		if d := took(func() { p.hear(typeReset) }); d < time.Minute || d > time.Minute+link.CheckInterval {
-			t.Errorf("it took %v", d)
+		var end verdict
+		if d := took(func() { end = decodeVerdict(p.hear(typeReset).payload) }); d < time.Minute || d > time.Minute+link.CheckInterval || end.reason != Idle {
+			t.Errorf("%+v after %v", end, d)
 		}
 		<-there.only(t).closed
 		if n := e.counts.of("udp_idle"); n != 1 {

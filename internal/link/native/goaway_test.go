@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
 	"github.com/adit-tunnel/adit/internal/link"
+	"github.com/adit-tunnel/adit/internal/pipe"
 	"github.com/adit-tunnel/adit/internal/site"
 )
 
@@ -152,7 +154,26 @@ func TestNoDialIsLostInADrain(t *testing.T) {
 	})
 }
 
-// A relay whose provider goes away tells its clients that it failed, and no more.
+// Who opens elsewhere what was unseen must not come back to this link.
+func TestGOAWAYIsToldBeforeWhatWasUnseenIsGivenBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var told atomic.Bool
+		e, p := byHand(t, true, link.Config{GoAway: func() { told.Store(true) }})
+		c, err := e.DialEarly(t.Context(), "tcp", "target:80")
+		must(t, err)
+		first := make(chan bool, 1)
+		c.(pipe.Breaker).OnBreak(func(error) { first <- told.Load() })
+		p.hear(typeOpen)
+		p.say(goAway{0, verdict{GoingAway, ""}}.append(nil))
+		if !<-first {
+			t.Error("the stream was given back before")
+		}
+		must(t, c.Close())
+	})
+}
+
+// A relay whose provider goes away tells its clients that the way was lost, and
+// no more.
 func TestGOAWAYIsNotPassedOn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		behind, provider := byHand(t, false, link.Config{})
@@ -162,8 +183,8 @@ func TestGOAWAYIsNotPassedOn(t *testing.T) {
 		provider.say(goAway{0, verdict{GoingAway, "an update"}}.append(nil))
 		synctest.Wait()
 		for _, g := range client.all() {
-			if g.kind != typeReset {
-				t.Errorf("heard %s", g.kind)
+			if g.kind != typeReset || decodeVerdict(g.payload) != (verdict{LinkLost, "an update"}) {
+				t.Errorf("heard %s, %q", g.kind, g.payload)
 			}
 		}
 		client.hearsNothing()

@@ -97,7 +97,7 @@ func (r Reason) site() site.Reason {
 		return site.Refused
 	case HostUnreachable:
 		return site.HostUnreachable
-	case NetworkUnreachable, NoProvider:
+	case NetworkUnreachable, NoProvider, LinkLost, GoingAway:
 		return site.NetworkUnreachable
 	case NameNotFound:
 		return site.NameNotFound
@@ -107,6 +107,15 @@ func (r Reason) site() site.Reason {
 		return site.TimedOut
 	}
 	return site.Other
+}
+
+// passed is what becomes of a peer's reason when another peer is told it: that
+// one end takes no more is nothing to who has no link with it (5.2).
+func (r Reason) passed() Reason {
+	if r == GoingAway {
+		return LinkLost
+	}
+	return r
 }
 
 // reasonOf is why a dial failed, as the peer is told.
@@ -288,8 +297,11 @@ func cut(text string, most int) string {
 // has not taken wraps link.ErrLost: another link may take it.
 func (m verdict) dialError(address string) error {
 	var err error = &BrokenError{m.reason, m.text}
-	if m.reason == GoingAway {
+	switch m.reason {
+	case GoingAway:
 		err = fmt.Errorf("%w: %w", link.ErrLost, err)
+	case LinkLost:
+		err = fmt.Errorf("%w: %w", link.ErrBehind, err)
 	}
 	return &site.DialError{Reason: m.reason.site(), Address: address, Err: err}
 }

@@ -335,15 +335,15 @@ func (s *Session) goneAway(m goAway) {
 		}
 	}
 	s.mu.Unlock()
+	if first {
+		s.cfg.GoAway() // before anybody opens elsewhere what was unseen
+	}
 	for _, st := range unseen {
 		st.reset(verdict{GoingAway, m.text})
 	}
 	for _, a := range datagrams {
 		a.Answer(verdict{GoingAway, m.text}.dialError("udp"))
 		a.End()
-	}
-	if first {
-		s.cfg.GoAway()
 	}
 }
 

@@ -63,12 +63,16 @@ func refused(err error) verdict {
 		reason = GoingAway
 	case errors.Is(err, link.ErrTooMany):
 		reason = TooMany
+	case errors.Is(err, link.ErrNoProvider):
+		reason = NoProvider
+	case errors.Is(err, link.ErrLost):
+		reason = LinkLost
 	}
 	if dial, ok := errors.AsType[*site.DialError](err); ok {
 		err = dial.Err
 	}
 	if broken, ok := errors.AsType[*BrokenError](err); ok {
-		return verdict{broken.Reason, broken.Text} // as a peer behind us said it
+		return verdict{broken.Reason.passed(), broken.Text} // as a peer behind us said it
 	}
 	return verdict{reason, err.Error()}
 }

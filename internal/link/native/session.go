@@ -267,12 +267,12 @@ func (s *Session) keep() error {
 // endIdle ends associations on which nothing moves, and streams that the peer
 // has not answered.
 func (s *Session) endIdle(now time.Time) {
-	var idle []*flow.Association
+	idle := make(map[uint32]*flow.Association)
 	var unanswered []*Stream
 	s.mu.Lock()
-	for _, a := range s.associations {
+	for id, a := range s.associations {
 		if a.IdleFor(now) >= s.cfg.UDPIdle {
-			idle = append(idle, a)
+			idle[id] = a
 		}
 	}
 	for _, st := range s.streams {
@@ -281,9 +281,10 @@ func (s *Session) endIdle(now time.Time) {
 		}
 	}
 	s.mu.Unlock()
-	for _, a := range idle {
+	for id, a := range idle {
 		s.cfg.Count("udp_idle")
-		a.Close()
+		s.out.Send(verdict{reason: Idle}.append(nil, typeReset, id))
+		a.End()
 	}
 	for _, st := range unanswered {
 		st.answerOverdue()

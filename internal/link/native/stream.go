@@ -233,7 +233,7 @@ func (st *Stream) CloseWithError(err error) error {
 	var broken *BrokenError
 	switch {
 	case errors.As(err, &broken):
-		return st.closeFor(broken.Reason, broken.Text)
+		return st.closeFor(broken.Reason.passed(), broken.Text)
 	case errors.Is(err, link.ErrLost):
 		return st.closeFor(LinkLost, "")
 	}
