@@ -6,7 +6,7 @@ LDFLAGS := -X github.com/adit-tunnel/adit/internal/telemetry.version=$(VERSION)
 .PHONY: help build run demo test race check bench bench-api fuzz clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build ./bin/adit, static
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/adit ./cmd/adit

@@ -115,7 +115,7 @@ func (p *peerDraft) settings() []Setting {
 			upstreamProxyEntry(&p.UpstreamProxy, "of a provider, the proxy by which targets are reached, as socks5://user:password@host:port or http://…"),
 			{Name: "relay-proxy", Value: "URL", Secret: true, set: into(&p.RelayProxy, parseProxy),
 				Usage: "proxy by which the relay is reached, in the same form; stronger than the environment's"},
-			stockBoolEntry("fast-open", "f", "FASTOPEN", &p.FastOpen, "send data before the other side has told of success"),
+			stockBoolEntry("fast-open", "f", "FASTOPEN", &p.FastOpen, "send data at once, before the target is known to be reached; if it is not, the SOCKS connection is reset"),
 			boolEntry("no-env-proxy", "E", &p.NoEnvProxy, "reach the relay without the proxy that HTTPS_PROXY and its like name"),
 			{Name: "ca", Value: "FILE", set: into(&p.CA, parsePath),
 				Usage: "PEM file with the certificates to check the relay's by, in place of the system's"},

@@ -164,7 +164,7 @@ func TestAnUntrustedRelayIsToldFromOneWithoutTLS(t *testing.T) {
 	plain := serve(t, never)
 	plain.Scheme = "wss"
 	_, _, err = new(Dialer).Dial(t.Context(), plain, ws.Config{})
-	discreet(t, err, "relay "+plain.Host+" does not speak TLS")
+	discreet(t, err, "relay "+plain.Host+" does not speak TLS: if it has none, write ws://"+plain.Host)
 	if !errors.As(err, &secure) || secure.Untrusted() {
 		t.Errorf("%#v", err)
 	}

@@ -47,7 +47,7 @@ func (e *TLSError) Error() string {
 	case errors.As(e.Err, &cert):
 		return fmt.Sprintf("the certificate of relay %s is not trusted: %v", e.Host, cert.Err)
 	case errors.As(e.Err, &record):
-		return fmt.Sprintf("relay %s does not speak TLS", e.Host)
+		return fmt.Sprintf("relay %s does not speak TLS: if it has none, write ws://%s", e.Host, e.Host)
 	}
 	return fmt.Sprintf("TLS with relay %s: %v", e.Host, e.Err)
 }
