@@ -35,8 +35,8 @@ var wireSuite = suite{
 			peer: fourLanes, load: []string{"-test", "down", "-streams", "8", "-bytes", "8M", "-hash"}},
 		{name: "up8", title: "upload, 8 streams, 4 lanes", unit: "MB/s", value: speed,
 			peer: fourLanes, load: []string{"-test", "up", "-streams", "8", "-bytes", "8M", "-hash"}},
-		// The longer it lasts, the less the beginning counts, and the more that
-		// the kernel bounds what one connection has under way: 4 have half of 8.
+		// The longer it lasts, the less the beginning counts, and the more what the
+		// kernel lets one connection have under way.
 		{name: "down8long", title: "download, the same, 64 MB each", unit: "MB/s", value: speed,
 			peer: fourLanes, load: []string{"-test", "down", "-streams", "8", "-bytes", "64M", "-hash"}},
 		{name: "loss", title: "download, 4 lanes, 1 % lost", unit: "MB/s", value: speed, floor: 0.9, bbr: true, loss: 0.01,

@@ -1,9 +1,12 @@
 package tunnel
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/adit-tunnel/adit/internal/pipe"
@@ -20,14 +23,16 @@ const (
 // Inside, closing a stream that has not come to its end resets it.
 type conn struct {
 	stream  pipe.Conn
-	closing *sync.WaitGroup // of the client: streams that are closed and not yet over
-	reads   sync.WaitGroup  // those under way; none begins once closed is set
+	client  *Client
+	reads   sync.WaitGroup // those under way; none begins once closed is set
+	endOnce sync.Once
+	endErr  error // of the direction away from the program
 
 	mu     sync.Mutex // guards below, and who sets a deadline
 	closed bool
 }
 
-func (c *Client) conn(s pipe.Conn) net.Conn { return &conn{stream: s, closing: &c.closing} }
+func (c *Client) conn(s pipe.Conn) net.Conn { return &conn{stream: s, client: c} }
 
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
@@ -35,8 +40,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	if err != nil {
 		return 0, c.explain("read", err)
 	}
+	defer c.reads.Done()
+	if len(p) == 0 {
+		return 0, nil
+	}
 	n, err := c.stream.Read(p)
-	c.reads.Done()
 	return n, c.explain("read", err)
 }
 
@@ -55,7 +63,13 @@ func (c *conn) CloseWrite() error {
 	if err := c.unlessClosed(func() error { return nil }); err != nil {
 		return c.explain("close", err)
 	}
-	return c.explain("close", c.stream.CloseWrite())
+	return c.explain("close", c.endWrites())
+}
+
+// endWrites ends the direction away from the program, once.
+func (c *conn) endWrites() error {
+	c.endOnce.Do(func() { c.endErr = c.stream.CloseWrite() })
+	return c.endErr
 }
 
 // Close ends the direction away from the program, and the stream when the other
@@ -68,14 +82,17 @@ func (c *conn) Close() error {
 	if err != nil {
 		return c.explain("close", err)
 	}
-	c.closing.Go(c.finish)
+	if !c.client.finishing(c.finish) {
+		_ = c.stream.Close() // it ended with the client
+	}
 	return nil
 }
 
+// finish sees what was written arrive.
 func (c *conn) finish() {
 	reset := time.AfterFunc(closeTimeout, func() { pipe.Reset(c.stream) })
 	defer reset.Stop()
-	if c.stream.CloseWrite() == nil {
+	if c.endWrites() == nil {
 		c.reads.Wait()
 		_ = c.stream.SetReadDeadline(time.Time{})
 		_, _ = io.CopyN(io.Discard, c.stream, closeTaken) // an error is the end, too
@@ -120,9 +137,14 @@ func (c *conn) explain(op string, err error) error {
 		return err
 	}
 	c.mu.Lock()
-	if c.closed {
-		err = net.ErrClosed
-	}
+	closed := c.closed
 	c.mu.Unlock()
-	return &net.OpError{Op: op, Net: "tcp", Addr: c.stream.RemoteAddr(), Err: asNet(err)}
+	switch {
+	case closed:
+		err = net.ErrClosed
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.EPIPE):
+	default:
+		err = asNet(err, true)
+	}
+	return &net.OpError{Op: op, Net: "tcp", Addr: c.stream.RemoteAddr(), Err: err}
 }

@@ -3,6 +3,7 @@ package tunnel_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"golang.org/x/net/nettest"
@@ -135,6 +137,74 @@ func TestAClosedStreamTakesAndGivesNothing(t *testing.T) {
 	wantClosed(t, "deadline", e.user.SetDeadline(time.Now()))
 }
 
+// As web servers end a connection.
+func TestWhatWasWrittenArrivesBehindACloseWriteAndAClose(t *testing.T) {
+	t.Parallel()
+	e, err := between(t, plainly)()
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := make([]byte, 50<<10) // less than the other side may be sent before it reads
+	if _, err := rand.Read(words); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.provider.Write(words); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := e.provider.(tunnel.Conn).CloseWrite(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := e.provider.Close(); err != nil {
+		t.Error(err)
+	}
+	// Whatever else the Close says has arrived when this has come back.
+	other, err := e.user.Write([]byte("still heard"))
+	if other == 0 || err != nil {
+		t.Error(err)
+	}
+	got, err := io.ReadAll(iotest.OneByteReader(e.user))
+	if err != nil || !bytes.Equal(got, words) {
+		t.Errorf("read %d bytes of %d, %v", len(got), len(words), err)
+	}
+	_ = e.user.Close()
+}
+
+// The race detector must see nothing wrong in a program that ends so.
+func TestStreamsMayBeClosedWhileTheClientIs(t *testing.T) {
+	t.Parallel()
+	url := startRelay(t)
+	provider := dialRelay(t, url, "reverse-token")
+	ln, err := provider.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := dialRelay(t, url, "connector-token")
+	var running sync.WaitGroup
+	for range 20 {
+		conn, err := user.DialContext(t.Context(), "tcp", "some.name:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ln.Accept(); err != nil {
+			t.Fatal(err)
+		}
+		running.Go(func() {
+			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("read: %v", err)
+			}
+			if err := conn.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		})
+	}
+	if err := user.Close(); err != nil {
+		t.Error(err)
+	}
+	running.Wait()
+}
+
 func TestWhyATargetIsNotReachedIsToldAsNetTellsIt(t *testing.T) {
 	t.Parallel()
 	url := startRelay(t)
@@ -242,6 +312,9 @@ func TestADeadlineEndsWhatIsAskedAndNotTheStream(t *testing.T) {
 	}
 	if err := conn.SetDeadline(time.Now()); err != nil {
 		t.Fatal(err)
+	}
+	if n, err := conn.Read(nil); n != 0 || err != nil {
+		t.Errorf("read %d bytes, %v", n, err)
 	}
 	if n, err := conn.Read(make([]byte, 9)); n != 0 || !isTimeout(err) || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("read %d bytes, %v", n, err)

@@ -5,8 +5,6 @@ import (
 	"net"
 	"syscall"
 
-	"github.com/adit-tunnel/adit/internal/link"
-	"github.com/adit-tunnel/adit/internal/link/native"
 	"github.com/adit-tunnel/adit/internal/site"
 )
 
@@ -15,12 +13,13 @@ import (
 var ErrClosed = errors.New("tunnel: the client is closed")
 
 // asNet has a program recognize what went wrong elsewhere by what package net
-// would have said of it here.
-func asNet(err error) error {
+// would have said of it here: that a target was not reached, and why, or that a
+// stream was cut, whatever cut it.
+func asNet(err error, cut bool) error {
 	if dial, ok := errors.AsType[*site.DialError](err); ok {
 		return &targetError{dial}
 	}
-	if _, ok := errors.AsType[*native.BrokenError](err); ok || errors.Is(err, link.ErrLost) {
+	if cut {
 		return &resetError{err}
 	}
 	return err

@@ -44,10 +44,10 @@ type Config struct {
 
 // Conn is a stream through a relay. Its two directions end independently.
 // Deadlines are those of package net, but that a write deadline does not interrupt
-// what the link is just sending, 128 KiB at most. Close is that of a TCP
-// connection: what was written still arrives, with a clean end behind it, and what
-// the other side goes on to send is dropped; a side that sends much, or does not
-// end within two minutes, sees a reset.
+// what the link is just sending. Close is that of a TCP connection: what was
+// written still arrives, with a clean end behind it, and what the other side goes
+// on to send is dropped; a side that sends much, or does not end within two
+// minutes, sees a reset.
 //
 // Errors are *[net.OpError], but for io.EOF; a stream that was cut, or whose link
 // was lost, is a [syscall.ECONNRESET] to [errors.Is].
@@ -61,7 +61,7 @@ type Conn interface {
 type Client struct {
 	peer *peer.Peer
 
-	closing sync.WaitGroup // of streams that are closed and not yet over
+	closing sync.WaitGroup // streams that are closed and not yet over; none more once closed is set
 
 	mu       sync.Mutex // guards below
 	listener *listener
@@ -128,7 +128,7 @@ func (c *Client) dialError(network, address string, err error) error {
 		err = ErrClosed
 	default:
 	}
-	return &net.OpError{Op: "dial", Net: network, Addr: target(address), Err: asNet(err)}
+	return &net.OpError{Op: "dial", Net: network, Addr: target(address), Err: asNet(err, false)}
 }
 
 // DialEarly is DialContext that does not wait for the target: data, which may be
@@ -228,6 +228,18 @@ func (c *Client) Close() error {
 	err := c.peer.Close()
 	c.closing.Wait()
 	return err
+}
+
+// finishing runs what a stream that was closed has still to do. It reports false
+// if the client was closed, too, and nothing is to be done any more.
+func (c *Client) finishing(finish func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.closing.Go(finish)
+	return true
 }
 
 // backlog is how many streams wait to be accepted; more are refused.

@@ -365,6 +365,18 @@ func TestWhatLosesItsWayBehindTheRelayIsOpenedAgain(t *testing.T) {
 	}
 }
 
+func TestWhoWaitsForALinkIsToldOfItsOwnEnd(t *testing.T) {
+	t.Parallel()
+	var ls links
+	ls.init()
+	ctx, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	_, err := ls.Dial(ctx, "tcp", "target:80")
+	if site.ReasonOf(err) != site.TimedOut || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestWithoutReconnectALostLinkIsTheEnd(t *testing.T) {
 	t.Parallel()
 	for _, threads := range []int{1, 3} {

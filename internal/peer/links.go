@@ -127,11 +127,11 @@ func overLinks[T any](ctx context.Context, ls *links, address string, open func(
 	for {
 		l, err := ls.await(wait, tried)
 		if err != nil {
-			if ctx.Err() == nil {
-				err = errNoLink
-			}
 			var none T
-			return none, &site.DialError{Reason: site.NetworkUnreachable, Address: address, Err: err}
+			if ctx.Err() != nil {
+				return none, &site.DialError{Reason: site.ReasonOf(err), Address: address, Err: err}
+			}
+			return none, &site.DialError{Reason: site.NetworkUnreachable, Address: address, Err: errNoLink}
 		}
 		opening, cancel := context.WithTimeout(ctx, answerTimeout)
 		opened, err := open(opening, l)

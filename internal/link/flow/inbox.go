@@ -185,7 +185,9 @@ func (in *Inbox) SetReadDeadline(t time.Time) error {
 		in.timer = nil
 	}
 	if !t.IsZero() {
-		in.timer = time.AfterFunc(time.Until(t), in.wakeReader)
+		left := time.Until(t)
+		in.deadline = time.Now().Add(left) // by the timer's clock, which nobody sets
+		in.timer = time.AfterFunc(left, in.wakeReader)
 	}
 	in.readable.Broadcast()
 	return nil

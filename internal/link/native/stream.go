@@ -353,7 +353,9 @@ func (st *Stream) SetWriteDeadline(t time.Time) error {
 		st.timer = nil
 	}
 	if !t.IsZero() && !st.closed {
-		st.timer = time.AfterFunc(time.Until(t), st.wakeWriters)
+		left := time.Until(t)
+		st.writeBy = time.Now().Add(left) // by the timer's clock, which nobody sets
+		st.timer = time.AfterFunc(left, st.wakeWriters)
 	}
 	st.writable.Broadcast()
 	return nil
