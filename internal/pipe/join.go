@@ -59,11 +59,23 @@ func Join(a, b Conn, m *Meter) error {
 		return errors.Join(closeError(a.Close()), closeError(b.Close()))
 	}
 	waitFor(&dropping, lingerTimeout)
-	err := errors.Join(in, out)
+	err := cause(in, out)
 	abort(a, err)
 	abort(b, err)
 	dropping.Wait()
 	return err
+}
+
+// cause is why a stream ended, by the errors of its directions: if one of them only
+// met its end, that is what the other brought about.
+func cause(in, out error) error {
+	switch {
+	case in != nil && out != nil && IsEnd(in) && !IsEnd(out):
+		return out
+	case in != nil && out != nil && IsEnd(out) && !IsEnd(in):
+		return in
+	}
+	return errors.Join(in, out)
 }
 
 // watch resets other as soon as c breaks: other may take no bytes for long, and

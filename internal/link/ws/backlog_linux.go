@@ -13,14 +13,21 @@ import (
 )
 
 // sendQueue is what a backlog asks of the kernel.
-type sendQueue struct{ raw syscall.RawConn }
+type sendQueue struct {
+	raw  syscall.RawConn
+	seen look
+	err  error
+	try  func(fd uintptr) // a method value made once, or every look would allocate one
+}
 
 func sendQueueOf(conn *net.TCPConn) *sendQueue {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil
 	}
-	return &sendQueue{raw}
+	q := &sendQueue{raw: raw}
+	q.try = q.tryLook
+	return q
 }
 
 // widen makes the send buffer as large as a program may ask for, maxSendBuffer at
@@ -72,11 +79,15 @@ func (q *sendQueue) bound(n int) {
 }
 
 func (q *sendQueue) look() (seen look, ok bool) {
-	err := q.raw.Control(func(fd uintptr) {
-		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		if ok = err == nil; ok {
-			seen = look{info.Total_retrans, info.Notsent_bytes, time.Duration(info.Rtt) * time.Microsecond}
-		}
-	})
-	return seen, ok && err == nil
+	if err := q.raw.Control(q.try); err != nil {
+		return look{}, false
+	}
+	return q.seen, q.err == nil
+}
+
+func (q *sendQueue) tryLook(fd uintptr) {
+	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	if q.err = err; err == nil {
+		q.seen = look{info.Total_retrans, info.Notsent_bytes, time.Duration(info.Rtt) * time.Microsecond}
+	}
 }
